@@ -1,0 +1,89 @@
+//! Where items come from: a directory, the built-in sample, or your own [`Source`].
+
+use crate::wire::{HeaderBlock, Key};
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use crate::mirror::Version;
+
+/// Items by key. Asked for every request (freshness `always`), so that what a client is told is
+/// what the source holds now.
+///
+/// A server owns its source and calls it from its workers: `retrieve` must not block the thread.
+pub trait Source: Send + Sync + 'static {
+    /// Retrieves the item that `key` names.
+    ///
+    /// `known` is the version that the server has already: a source that can tell that it is still
+    /// the current one, by its [`Version::stamp`] or otherwise, answers [`Retrieved::Unchanged`] and
+    /// reads nothing.
+    fn retrieve(
+        &self,
+        key: &Key,
+        known: Option<&Version>,
+    ) -> impl Future<Output = Result<Retrieved, SourceError>> + Send;
+}
+
+/// What a source says of a key.
+pub enum Retrieved {
+    /// The known version is still the current one. Only when one was given.
+    Unchanged,
+    /// The current version.
+    Version(Version),
+    /// The current version, too large to be kept: it is passed on piece by piece, not mirrored.
+    Unmirrored(Unmirrored),
+    /// There is no such item.
+    NotFound,
+}
+
+/// An item that is passed on as it is read.
+pub struct Unmirrored {
+    /// Its headers.
+    pub headers: HeaderBlock,
+    /// How many bytes it has.
+    pub length: u64,
+    /// Its bytes.
+    pub body: Box<dyn BodyReader>,
+}
+
+/// Reads the bytes of an item from first to last.
+pub trait BodyReader: Send + 'static {
+    /// The next piece, of at most 256 KiB; empty at the end. Fails where the item changed while it
+    /// was read, so that no mixture of two versions is taken for one.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Bytes, SourceError>> + Send + '_>>;
+}
+
+/// Why a source could not answer. It reaches the client as an ERROR frame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The key, or what it names, may not be read. The client's fault.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The source failed. Not the client's fault; asking again may help.
+    #[error("the source failed: {0}")]
+    Failed(String),
+}
+
+/// A [`Source`] of any type, as servers hold it.
+pub type SharedSource = Arc<dyn ErasedSource>;
+
+/// What a [`Source`] looks like without its type. Implemented for every source.
+pub trait ErasedSource: Send + Sync + 'static {
+    /// As [`Source::retrieve`].
+    fn retrieve<'a>(
+        &'a self,
+        key: &'a Key,
+        known: Option<&'a Version>,
+    ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>>;
+}
+
+impl<S: Source> ErasedSource for S {
+    fn retrieve<'a>(
+        &'a self,
+        key: &'a Key,
+        known: Option<&'a Version>,
+    ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>> {
+        Box::pin(Source::retrieve(self, key, known))
+    }
+}

@@ -1,0 +1,238 @@
+//! One bounded reader and one writer for every byte that crosses a network.
+//!
+//! A [`Reader`] walks a [`Bytes`] from the front and hands out slices of it without copying. It
+//! never allocates on behalf of a peer: every length is checked against a named limit before it is
+//! used, and [`Reader::finish`] rejects what is left over. The functions of [`put`] are its mirror
+//! image, and assert the same limits, so that what we write is always what we would accept.
+//!
+//! Integers are QUIC variable-length integers (RFC 9000, section 16). Every encoding of a number is
+//! accepted, the shortest is written.
+
+use bytes::{Buf, Bytes};
+
+/// Largest number a variable-length integer carries: 2^62 - 1.
+pub const MAX_VARINT: u64 = (1 << 62) - 1;
+
+/// Why bytes from a peer (or a file) are not what they claim to be. It is always the sender's
+/// fault, and nothing has been changed by reading them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end inside the named field.
+    #[error("{what} is cut short")]
+    Truncated {
+        /// The field that was being read.
+        what: &'static str,
+    },
+    /// The named field is longer, or its value greater, than the protocol allows.
+    #[error("{what} is {found}, above the limit of {limit}")]
+    AboveLimit {
+        /// The field that was being read.
+        what: &'static str,
+        /// What the peer sent.
+        found: u64,
+        /// The largest accepted value.
+        limit: u64,
+    },
+    /// The named field holds a value that means nothing.
+    #[error("{what} has the unknown value {found:#x}")]
+    Unknown {
+        /// The field that was being read.
+        what: &'static str,
+        /// What the peer sent.
+        found: u64,
+    },
+    /// The named field breaks one of its own rules.
+    #[error("{what} is invalid: {why}")]
+    Invalid {
+        /// The field that was being read.
+        what: &'static str,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// Bytes are left over behind the last field.
+    #[error("{count} bytes are left over after {what}")]
+    Trailing {
+        /// The frame that was being read.
+        what: &'static str,
+        /// How many bytes were left.
+        count: usize,
+    },
+}
+
+/// Reads fields off the front of a [`Bytes`].
+#[derive(Debug)]
+pub struct Reader {
+    rest: Bytes,
+}
+
+impl Reader {
+    /// Starts at the first of `bytes`.
+    pub fn new(bytes: Bytes) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes are still to be read.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Reads one byte.
+    pub fn byte(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+        if self.rest.is_empty() {
+            return Err(DecodeError::Truncated { what });
+        }
+        Ok(self.rest.get_u8())
+    }
+
+    /// Reads one variable-length integer of at most `limit`.
+    pub fn varint(&mut self, what: &'static str, limit: u64) -> Result<u64, DecodeError> {
+        let (found, length) = peek_varint(&self.rest).ok_or(DecodeError::Truncated { what })?;
+        self.rest.advance(length);
+        if found > limit {
+            return Err(DecodeError::AboveLimit { what, found, limit });
+        }
+        Ok(found)
+    }
+
+    /// Reads exactly `N` bytes.
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+        if self.rest.len() < N {
+            return Err(DecodeError::Truncated { what });
+        }
+        let mut array = [0; N];
+        self.rest.copy_to_slice(&mut array);
+        Ok(array)
+    }
+
+    /// Reads a length of at most `limit`, then as many bytes, as a slice of the input.
+    pub fn bytes(&mut self, what: &'static str, limit: usize) -> Result<Bytes, DecodeError> {
+        let length = self.varint(what, limit as u64)? as usize;
+        if self.rest.len() < length {
+            return Err(DecodeError::Truncated { what });
+        }
+        Ok(self.rest.split_to(length))
+    }
+
+    /// Reads a length of at most `limit`, then as many bytes of UTF-8.
+    pub fn text(&mut self, what: &'static str, limit: usize) -> Result<String, DecodeError> {
+        let bytes = self.bytes(what, limit)?;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| DecodeError::Invalid { what, why: "it is not UTF-8" })?;
+        Ok(text.to_owned())
+    }
+
+    /// Takes everything that is left.
+    pub fn rest(&mut self) -> Bytes {
+        self.rest.split_to(self.rest.len())
+    }
+
+    /// Ends the reading: nothing may be left over.
+    pub fn finish(self, what: &'static str) -> Result<(), DecodeError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            count => Err(DecodeError::Trailing { what, count }),
+        }
+    }
+}
+
+/// Reads the variable-length integer at the start of `bytes`; also returns how many bytes it takes.
+/// `None` when it is cut short.
+pub fn peek_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let first = *bytes.first()?;
+    let length = 1usize << (first >> 6);
+    let field = bytes.get(..length)?;
+    let head = u64::from(first & 0x3f);
+    let value = field[1..].iter().fold(head, |value, byte| (value << 8) | u64::from(*byte));
+    Some((value, length))
+}
+
+/// The writing side.
+pub mod put {
+    use super::MAX_VARINT;
+    use bytes::BufMut;
+
+    /// Writes a number in its shortest encoding.
+    ///
+    /// # Panics
+    /// If `value` is above [`MAX_VARINT`]: every caller's numbers are bounded by construction.
+    pub fn varint(out: &mut impl BufMut, value: u64) {
+        match value {
+            0..=0x3f => out.put_u8(value as u8),
+            0x40..=0x3fff => out.put_u16(0x4000 | value as u16),
+            0x4000..=0x3fff_ffff => out.put_u32(0x8000_0000 | value as u32),
+            _ => {
+                assert!(value <= MAX_VARINT, "{value} does not fit a variable-length integer");
+                out.put_u64(0xc000_0000_0000_0000 | value);
+            }
+        }
+    }
+
+    /// Writes a length, then the bytes.
+    ///
+    /// # Panics
+    /// If there are more than `limit` bytes: the reader would refuse what we are about to send.
+    pub fn bytes(out: &mut impl BufMut, bytes: &[u8], limit: usize) {
+        assert!(bytes.len() <= limit, "{} bytes are above the limit of {limit}", bytes.len());
+        varint(out, bytes.len() as u64);
+        out.put_slice(bytes);
+    }
+
+    /// How many bytes [`varint`] takes for `value`.
+    pub const fn varint_size(value: u64) -> usize {
+        match value {
+            0..=0x3f => 1,
+            0x40..=0x3fff => 2,
+            0x4000..=0x3fff_ffff => 4,
+            _ => 8,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rfc_9000_examples_decode() {
+        // RFC 9000, appendix A.1.
+        let long = [0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c];
+        assert_eq!(peek_varint(&long), Some((151_288_809_941_952_652, 8)));
+        assert_eq!(peek_varint(&[0x9d, 0x7f, 0x3e, 0x7d]), Some((494_878_333, 4)));
+        assert_eq!(peek_varint(&[0x7b, 0xbd]), Some((15_293, 2)));
+        assert_eq!(peek_varint(&[0x25]), Some((37, 1)));
+        assert_eq!(peek_varint(&[0x40, 0x25]), Some((37, 2)), "longer than needed, still 37");
+        assert_eq!(peek_varint(&[0x40]), None);
+        assert_eq!(peek_varint(&[]), None);
+    }
+
+    #[test]
+    fn limits_are_checked_before_lengths_are_used() {
+        let mut reader = Reader::new(Bytes::from_static(&[0xff; 8]));
+        let error = reader.bytes("key", 1024).unwrap_err();
+        assert_eq!(
+            error,
+            DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn varints_round_trip(value in 0..=MAX_VARINT) {
+            let mut out = Vec::new();
+            put::varint(&mut out, value);
+            prop_assert_eq!(out.len(), put::varint_size(value));
+            prop_assert_eq!(peek_varint(&out), Some((value, out.len())));
+        }
+
+        #[test]
+        fn reading_anything_never_panics(bytes: Vec<u8>, limit: usize) {
+            let mut reader = Reader::new(Bytes::from(bytes));
+            let _ = reader.varint("number", limit as u64);
+            let _ = reader.bytes("bytes", limit);
+            let _ = reader.array::<16>("array");
+            let _ = reader.text("text", limit);
+            let _ = reader.finish("test");
+        }
+    }
+}

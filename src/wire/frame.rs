@@ -1,0 +1,240 @@
+//! The outer shape of every frame: one byte of type, a length, and as many bytes of payload.
+//!
+//! Whoever forwards a frame needs no more than this; whoever owns it decodes the payload.
+
+use super::codec::{DecodeError, Reader, peek_varint, put};
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Longest body that travels inside a frame; a longer one has a stream of its own.
+pub const MAX_INLINE_BODY: usize = 16 * 1024;
+/// Longest payload of a frame between a client and a router.
+pub const MAX_PAYLOAD: usize = 24 * 1024;
+/// Longest payload of a frame on the backplane: one of the above and its wrapping.
+pub const MAX_BACKPLANE_PAYLOAD: usize = MAX_PAYLOAD + 1024;
+/// Longest code text of an error, in bytes.
+pub const MAX_ERROR_TEXT: usize = 512;
+
+const _: () = assert!(
+    MAX_PAYLOAD >= MAX_INLINE_BODY + super::headers::MAX_HEADER_BLOCK + 64,
+    "a full reply must fit a frame"
+);
+const _: () = assert!(
+    MAX_PAYLOAD >= super::types::MAX_KEY + super::headers::MAX_HEADER_BLOCK + 128,
+    "a request must fit a frame"
+);
+
+/// What a frame is. The number is its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "docs/protocol.md describes each frame where its fields are")]
+pub enum FrameType {
+    Hello = 0x01,
+    Welcome = 0x02,
+    Assigned = 0x03,
+    Goaway = 0x04,
+
+    Get = 0x10,
+    Batch = 0x11,
+    Call = 0x12,
+
+    UseCached = 0x20,
+    Full = 0x21,
+    Delta = 0x22,
+    NotFound = 0x23,
+    UnknownSlot = 0x24,
+    Busy = 0x25,
+    FateUnknown = 0x26,
+    Error = 0x27,
+    BatchReply = 0x28,
+    CallReply = 0x29,
+
+    Body = 0x30,
+
+    ServerHello = 0x40,
+    ServerWelcome = 0x41,
+    Forward = 0x42,
+    Reply = 0x43,
+    NotOwner = 0x44,
+    HandedOn = 0x45,
+    WrongWorker = 0x46,
+    Status = 0x47,
+    AssignmentChanged = 0x48,
+    MirrorBegin = 0x49,
+    Mirror = 0x4a,
+    MirrorEnd = 0x4b,
+    MirrorRefused = 0x4c,
+    Pull = 0x4d,
+    Takeover = 0x4e,
+    Release = 0x4f,
+    Released = 0x50,
+    Returned = 0x51,
+    Settled = 0x52,
+    WhoHolds = 0x53,
+    Holds = 0x54,
+    Ping = 0x55,
+    Pong = 0x56,
+    Cancel = 0x57,
+}
+
+impl FrameType {
+    /// Every type, in the order of their numbers.
+    pub const ALL: [Self; 42] = {
+        use FrameType::*;
+        [
+            Hello, Welcome, Assigned, Goaway, Get, Batch, Call, UseCached, Full, Delta, NotFound,
+            UnknownSlot, Busy, FateUnknown, Error, BatchReply, CallReply, Body, ServerHello,
+            ServerWelcome, Forward, Reply, NotOwner, HandedOn, WrongWorker, Status,
+            AssignmentChanged, MirrorBegin, Mirror, MirrorEnd, MirrorRefused, Pull, Takeover,
+            Release, Released, Returned, Settled, WhoHolds, Holds, Ping, Pong, Cancel,
+        ]
+    };
+
+    /// The type with this number.
+    pub fn from_byte(byte: u8) -> Result<Self, DecodeError> {
+        let known = Self::ALL.into_iter().find(|known| *known as u8 == byte);
+        known.ok_or(DecodeError::Unknown { what: "frame type", found: u64::from(byte) })
+    }
+}
+
+/// One frame: its type, and its bytes with type and length still in front.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    kind: FrameType,
+    whole: Bytes,
+    header: usize,
+}
+
+impl Frame {
+    /// Builds a frame from what `fill` writes.
+    ///
+    /// # Panics
+    /// If the payload is above `limit`: every field has a limit, and they add up to less.
+    pub fn build(kind: FrameType, limit: usize, fill: impl FnOnce(&mut BytesMut)) -> Self {
+        let mut payload = BytesMut::with_capacity(64);
+        fill(&mut payload);
+        assert!(payload.len() <= limit, "a {kind:?} frame of {} bytes", payload.len());
+        let header = 1 + put::varint_size(payload.len() as u64);
+        let mut whole = BytesMut::with_capacity(header + payload.len());
+        whole.extend_from_slice(&[kind as u8]);
+        put::varint(&mut whole, payload.len() as u64);
+        whole.extend_from_slice(&payload);
+        Self { kind, whole: whole.freeze(), header }
+    }
+
+    /// What the frame is.
+    pub fn kind(&self) -> FrameType {
+        self.kind
+    }
+
+    /// All of it, as it goes over the wire.
+    pub fn bytes(&self) -> &Bytes {
+        &self.whole
+    }
+
+    /// A reader over the payload.
+    pub fn payload(&self) -> Reader {
+        Reader::new(self.whole.slice(self.header..))
+    }
+
+    /// The request id that starts the payload of every lane frame.
+    pub fn request_id(&self) -> Result<u64, DecodeError> {
+        self.payload().varint("request id", super::codec::MAX_VARINT)
+    }
+
+    /// Takes the frame that starts `buffer`; `None` while it is not yet complete.
+    ///
+    /// # Errors
+    /// An unknown type, or a payload above `limit`. The stream cannot be read any further.
+    pub fn split_from(buffer: &mut BytesMut, limit: usize) -> Result<Option<Self>, DecodeError> {
+        let Some(first) = buffer.first() else {
+            return Ok(None);
+        };
+        let kind = FrameType::from_byte(*first)?;
+        let Some((length, size)) = peek_varint(&buffer[1..]) else {
+            return Ok(None);
+        };
+        if length > limit as u64 {
+            let limit = limit as u64;
+            return Err(DecodeError::AboveLimit { what: "frame", found: length, limit });
+        }
+        let header = 1 + size;
+        let total = header + length as usize;
+        if buffer.len() < total {
+            buffer.reserve(total - buffer.len());
+            return Ok(None);
+        }
+        Ok(Some(Self { kind, whole: buffer.split_to(total).freeze(), header }))
+    }
+
+    /// Reads a frame that is all of `bytes`, as one is inside another.
+    pub fn parse(mut bytes: Bytes, limit: usize) -> Result<Self, DecodeError> {
+        let whole = bytes.clone();
+        let Some(first) = bytes.first() else {
+            return Err(DecodeError::Truncated { what: "frame" });
+        };
+        let kind = FrameType::from_byte(*first)?;
+        bytes.advance(1);
+        let before = bytes.len();
+        let mut reader = Reader::new(bytes);
+        let length = reader.varint("frame", limit as u64)? as usize;
+        let header = 1 + before - reader.remaining();
+        match reader.remaining().cmp(&length) {
+            std::cmp::Ordering::Less => Err(DecodeError::Truncated { what: "frame" }),
+            std::cmp::Ordering::Equal => Ok(Self { kind, whole, header }),
+            std::cmp::Ordering::Greater => {
+                let count = reader.remaining() - length;
+                Err(DecodeError::Trailing { what: "frame", count })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}[{}]", self.kind, self.whole.len() - self.header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_are_unique_and_found() {
+        for kind in FrameType::ALL {
+            assert_eq!(FrameType::from_byte(kind as u8), Ok(kind));
+        }
+        assert!(FrameType::from_byte(0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn frames_survive_being_cut_anywhere(first: Vec<u8>, second: Vec<u8>, cut: usize) {
+            let build = |bytes: &[u8]| Frame::build(FrameType::Get, MAX_PAYLOAD, |out| {
+                out.extend_from_slice(bytes);
+            });
+            let (first, second) = (build(&first), build(&second));
+            let stream = [&first.bytes()[..], &second.bytes()[..]].concat();
+            let (head, tail) = stream.split_at(cut % (stream.len() + 1));
+            let mut buffer = BytesMut::new();
+            let mut read = Vec::new();
+            for piece in [head, tail] {
+                buffer.extend_from_slice(piece);
+                while let Some(frame) = Frame::split_from(&mut buffer, MAX_PAYLOAD).unwrap() {
+                    read.push(frame);
+                }
+            }
+            prop_assert_eq!(read, vec![first, second]);
+        }
+
+        #[test]
+        fn splitting_anything_never_panics(bytes: Vec<u8>) {
+            let _ = Frame::parse(Bytes::from(bytes.clone()), MAX_PAYLOAD);
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some(frame)) = Frame::split_from(&mut buffer, MAX_PAYLOAD) {
+                prop_assert_eq!(Frame::parse(frame.bytes().clone(), MAX_PAYLOAD), Ok(frame));
+            }
+        }
+    }
+}
