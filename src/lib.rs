@@ -2,6 +2,8 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod mirror;
+#[cfg(feature = "net")]
+mod net;
 #[cfg(feature = "server")]
 pub mod source;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! The shells that carry the machines of [`crate::node`] over QUIC: all sockets, clocks and tasks.
+
+pub(crate) mod frames;
