@@ -2,7 +2,7 @@
 
 use super::codec::{DecodeError, MAX_VARINT, Reader, put};
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT, MAX_INLINE_BODY, MAX_PAYLOAD};
-use super::headers::HeaderBlock;
+use super::headers::{HeaderBlock, MAX_HEADER_BLOCK};
 use super::types::{Digest, Key, Tag};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -191,6 +191,33 @@ impl Get {
         Ok(Self { request_id, slot, key, validator })
     }
 }
+
+/// Whether a request may be sent again when it is not known what became of it. A GET and a BATCH
+/// may; a CALL only if it says so. Its flags follow the request id.
+pub fn is_idempotent(frame: &Frame) -> bool {
+    if frame.kind() != FrameType::Call {
+        return true;
+    }
+    let mut reader = frame.payload();
+    let flags = reader.varint("request id", MAX_VARINT).and_then(|_| reader.byte("flags"));
+    flags.is_ok_and(|flags| flags & CALL_IDEMPOTENT != 0)
+}
+
+/// Whether a reply announces a body on a stream of its own. Looks no further than it must.
+pub fn has_streamed_body(frame: &Frame) -> bool {
+    let body_kind = || {
+        let mut reader = frame.payload();
+        reader.varint("request id", MAX_VARINT)?;
+        reader.array::<16>("tag")?;
+        reader.bytes("header block", MAX_HEADER_BLOCK)?;
+        reader.byte("body kind")
+    };
+    frame.kind() == FrameType::Full
+        && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
+}
+
+/// The flag of a CALL that may be sent again.
+pub const CALL_IDEMPOTENT: u8 = 1;
 
 const BODY_INLINE: u8 = 0;
 const BODY_STREAM: u8 = 1;

@@ -68,6 +68,24 @@ pub struct Assigned {
     pub assignment: Assignment,
 }
 
+/// Why a connection is closed, as its application error code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CloseCode {
+    /// Nothing is wrong.
+    Done = 0,
+    /// The peer broke the protocol.
+    ProtocolViolation = 1,
+    /// No common version, an unknown pool, or a certificate that does not vouch for the name.
+    NotWelcome = 2,
+    /// A newer session took over.
+    Superseded = 3,
+    /// The sender is shutting down.
+    Shutdown = 4,
+    /// No room, or no server: try again later.
+    TooBusy = 5,
+}
+
 /// Why a router ends a session that it would otherwise keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -10,8 +10,10 @@ use std::sync::Arc;
 pub const MAX_NAME: usize = 63;
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 1024;
-/// Largest value of an epoch's two counters.
-pub const MAX_EPOCH_COUNTER: u64 = u32::MAX as u64;
+/// Largest term: a router packs an epoch into one word.
+pub const MAX_TERM: u64 = (1 << 24) - 1;
+/// Largest change within a term.
+pub const MAX_CHANGE: u64 = (1 << 14) - 1;
 
 /// Names one client. Issued by a router inside a sealed token; a client cannot choose it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -245,10 +247,29 @@ impl Epoch {
         Self { term, change: 0, primary }
     }
 
+    /// The epoch in which the same primary has another alternate.
+    ///
+    /// # Panics
+    /// After 2^38 changes of one client's assignment.
+    pub fn next_change(&self) -> Self {
+        let primary = self.primary.clone();
+        if self.change < MAX_CHANGE {
+            Self { term: self.term, change: self.change + 1, primary }
+        } else {
+            self.next_term(primary)
+        }
+    }
+
+    /// The first epoch of the next term.
+    pub fn next_term(&self, primary: Name) -> Self {
+        assert!(self.term < MAX_TERM);
+        Self::new(self.term + 1, primary)
+    }
+
     /// Reads two counters and a name.
     pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        let term = reader.varint("term", MAX_EPOCH_COUNTER)?;
-        let change = reader.varint("change", MAX_EPOCH_COUNTER)?;
+        let term = reader.varint("term", MAX_TERM)?;
+        let change = reader.varint("change", MAX_CHANGE)?;
         Ok(Self { term, change, primary: Name::decode(reader)? })
     }
 
