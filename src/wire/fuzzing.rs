@@ -8,7 +8,7 @@
 
 use super::backplane::{self, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
-use super::lane::{self, BodyStart, Get, Reply};
+use super::lane::{self, Body, BodyStart, Get, Outcome, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Welcome};
 use super::token::{TOKEN_KEY_SIZE, Token, TokenKeys};
 use super::types::{Digest, Key};
@@ -86,13 +86,9 @@ pub fn lane_request(bytes: &[u8]) {
     let Some(frame) = frame(bytes, MAX_PAYLOAD) else {
         return;
     };
-    match frame.kind() {
-        FrameType::Get => survives(&frame, |f| Get::decode(f.payload()), Get::encode),
-        _ => {
-            if let Ok(Some(answer)) = lane::answer_reserved(&frame) {
-                assert_eq!(Reply::decode(&answer.encode()), Ok(answer));
-            }
-        }
+    let _ = lane::is_idempotent(&frame);
+    if frame.kind() == FrameType::Get {
+        survives(&frame, |f| Get::decode(f.payload()), Get::encode);
     }
 }
 
@@ -104,6 +100,9 @@ pub fn lane_reply(bytes: &[u8]) {
     match frame.kind() {
         FrameType::Body => survives(&frame, |f| BodyStart::decode(f.payload()), BodyStart::encode),
         _ => survives(&frame, Reply::decode, Reply::encode),
+    }
+    if let Ok(Reply { outcome: Outcome::Full { body, .. }, .. }) = Reply::decode(&frame) {
+        assert_eq!(lane::has_streamed_body(&frame), !matches!(body, Body::Inline(_)));
     }
 }
 

@@ -85,28 +85,28 @@ pub enum GoawayReason {
 #[repr(u32)]
 pub enum CloseCode {
     /// All is done, nothing is wrong.
-    NoError = 0,
+    Done = 0,
     /// The peer broke the protocol; doing the same again will end the same.
     ProtocolViolation = 1,
-    /// No common version, no such pool, or a certificate that does not fit the hello.
+    /// No common version, no such pool, or a certificate that does not vouch for the name.
     NotWelcome = 2,
     /// A newer session of the same client took over: do not reconnect.
     Superseded = 3,
     /// The closing side is shutting down: reconnect, to another one if there is.
-    ShuttingDown = 4,
-    /// Too many connections, or too many requests in flight: come back later.
-    TooMany = 5,
+    Shutdown = 4,
+    /// No room, or no server that could be asked: come back later.
+    TooBusy = 5,
 }
 
 impl CloseCode {
     /// Every code, in the order of their numbers.
     pub const ALL: [Self; 6] = [
-        Self::NoError,
+        Self::Done,
         Self::ProtocolViolation,
         Self::NotWelcome,
         Self::Superseded,
-        Self::ShuttingDown,
-        Self::TooMany,
+        Self::Shutdown,
+        Self::TooBusy,
     ];
 
     /// The code as it goes over the wire.

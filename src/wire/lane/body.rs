@@ -2,6 +2,7 @@
 
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_INLINE_BODY, MAX_PAYLOAD};
+use crate::wire::headers::MAX_HEADER_BLOCK;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// How the bytes of a full reply travel.
@@ -91,4 +92,17 @@ impl BodyStart {
         reader.finish("BODY")?;
         Ok(Self { request_id, offset })
     }
+}
+
+/// Whether a reply announces a body on a stream of its own. Looks no further than it must.
+pub fn has_streamed_body(frame: &Frame) -> bool {
+    let body_kind = || {
+        let mut reader = frame.payload();
+        reader.varint("request id", MAX_VARINT)?;
+        reader.array::<16>("tag")?;
+        reader.bytes("header block", MAX_HEADER_BLOCK)?;
+        reader.byte("body kind")
+    };
+    frame.kind() == FrameType::Full
+        && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
 }

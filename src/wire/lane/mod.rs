@@ -4,6 +4,6 @@ mod body;
 mod reply;
 mod request;
 
-pub use body::{Body, BodyStart};
+pub use body::{Body, BodyStart, has_streamed_body};
 pub use reply::{ErrorCode, Outcome, Reply};
-pub use request::{Get, MAX_SLOTS, Validator, answer_reserved};
+pub use request::{CALL_IDEMPOTENT, Get, MAX_SLOTS, Validator, is_idempotent};

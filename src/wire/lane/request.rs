@@ -1,6 +1,5 @@
 //! What clients ask.
 
-use super::reply::{ErrorCode, Outcome, Reply};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_PAYLOAD};
 use crate::wire::types::{Digest, Key};
@@ -8,6 +7,9 @@ use bytes::BufMut;
 
 /// Slots a client may use, at the most; routers may allow fewer.
 pub const MAX_SLOTS: u64 = 1 << 20;
+
+/// The flag of a CALL that may be sent again.
+pub const CALL_IDEMPOTENT: u8 = 1;
 
 /// What a client says of its copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,17 +105,13 @@ impl Get {
     }
 }
 
-/// The answer to a request that is reserved for a later version (BATCH, CALL): ERROR, not
-/// supported. `None` for a frame of any other type.
-///
-/// # Errors
-/// A reserved frame that does not even hold the request id that every request starts with.
-pub fn answer_reserved(frame: &Frame) -> Result<Option<Reply>, DecodeError> {
-    let text = match frame.kind() {
-        FrameType::Batch => "BATCH is reserved for a later version of the protocol",
-        FrameType::Call => "CALL is reserved for a later version of the protocol",
-        _ => return Ok(None),
-    };
-    let outcome = Outcome::error(ErrorCode::NotSupported, text);
-    Ok(Some(Reply { request_id: frame.request_id()?, outcome }))
+/// Whether a request may be sent again when it is not known what became of it. A GET and a BATCH
+/// may; a CALL only if it says so. Its flags follow the request id.
+pub fn is_idempotent(frame: &Frame) -> bool {
+    if frame.kind() != FrameType::Call {
+        return true;
+    }
+    let mut reader = frame.payload();
+    let flags = reader.varint("request id", MAX_VARINT).and_then(|_| reader.byte("flags"));
+    flags.is_ok_and(|flags| flags & CALL_IDEMPOTENT != 0)
 }
