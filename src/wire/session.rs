@@ -126,7 +126,9 @@ fn encode_token(out: &mut BytesMut, token: Option<&Bytes>) {
 
 fn decode_token(reader: &mut Reader) -> Result<Bytes, DecodeError> {
     match reader.bytes("token", MAX_TOKEN)? {
-        token if token.is_empty() => Err(DecodeError::Truncated { what: "token" }),
+        token if token.is_empty() => {
+            Err(DecodeError::Invalid { what: "token", why: "it is empty" })
+        }
         token => Ok(token),
     }
 }
