@@ -66,23 +66,30 @@ impl Router {
         }
         match assigned.assignment.alternate.clone() {
             Some(alternate) if self.is_usable(&alternate) => {
-                self.take_over(client, &alternate, &assigned.assignment);
-                true
+                self.take_over(client, &alternate, &assigned.assignment)
             }
             _ => self.resolve(now, client),
         }
     }
 
     /// Makes the alternate primary in the next term. It becomes true when the alternate acts on it.
-    pub(super) fn take_over(&mut self, client: ClientId, by: &Name, old: &Assignment) {
+    /// `false`, and nothing changes, where there is no higher term.
+    pub(super) fn take_over(&mut self, client: ClientId, by: &Name, old: &Assignment) -> bool {
+        let Some(epoch) = old.epoch.next_term(by.clone()) else {
+            return false;
+        };
         self.takeovers += 1;
         self.assignments.add_former(client, old.primary());
-        let epoch = old.epoch.next_term(by.clone());
         self.assignments.set(client, Assignment { epoch, alternate: None }, Title::Takeover);
+        true
     }
 
-    /// Gives the client to a server afresh, at a term above all that is known.
+    /// Gives the client to a server afresh, at a term above all that is known. Nothing changes where
+    /// there is no higher term.
     pub(super) fn reassign(&mut self, client: ClientId, to: &Name, old: &Assignment, title: Title) {
+        let Some(epoch) = old.epoch.next_term(to.clone()) else {
+            return;
+        };
         if title == Title::Assign {
             // Nobody holds the client; whoever did may come back and must let go.
             self.assignments.add_former(client, old.primary());
@@ -91,7 +98,6 @@ impl Router {
             }
         }
         self.board.count_sent(to);
-        let epoch = old.epoch.next_term(to.clone());
         self.assignments.set(client, Assignment { epoch, alternate: None }, title);
     }
 

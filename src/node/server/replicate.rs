@@ -24,8 +24,15 @@ impl Server {
             self.alone.insert(client);
             return;
         }
-        let ended = record.epoch.clone();
-        record.epoch = record.epoch.next_change();
+        let Some(next) = record.epoch.next_change() else {
+            // There is no epoch in which another alternate could be announced: all stays as it is.
+            if old.is_none() {
+                self.alone.insert(client);
+            }
+            record.alternate = old;
+            return;
+        };
+        let ended = std::mem::replace(&mut record.epoch, next);
         record.sequence = 0;
         record.alternate = choice.as_ref().map(|choice| choice.chosen().clone());
         record.choice = choice;
