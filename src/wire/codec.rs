@@ -210,10 +210,7 @@ mod tests {
     fn limits_are_checked_before_lengths_are_used() {
         let mut reader = Reader::new(Bytes::from_static(&[0xff; 8]));
         let error = reader.bytes("key", 1024).unwrap_err();
-        assert_eq!(
-            error,
-            DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 }
-        );
+        assert_eq!(error, DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 });
     }
 
     proptest! {
