@@ -48,7 +48,9 @@ pub(crate) enum MeetError {
     Silent,
     #[error("the peer sent no hello")]
     NoHello,
-    #[error("the peer speaks versions {oldest} to {newest}, we speak {OLDEST_VERSION} to {VERSION}")]
+    #[error(
+        "the peer speaks versions {oldest} to {newest}, we speak {OLDEST_VERSION} to {VERSION}"
+    )]
     Version { oldest: u64, newest: u64 },
     #[error("the peer calls itself {role} {name}, and its certificate does not vouch for that")]
     NotVouchedFor { role: &'static str, name: Name },
@@ -75,7 +77,7 @@ impl Identity {
         address: SocketAddr,
         purpose: Purpose,
     ) -> Result<Met, MeetError> {
-        let connecting = endpoint.connect_with(config, address, tls::BACKPLANE_SERVER_NAME)?;
+        let connecting = endpoint.connect_with(config, address, tls::dial_name(Role::Server))?;
         let connection = connecting.await?;
         let meeting = async {
             let (mut send, receive) = connection.open_bi().await?;
@@ -109,8 +111,12 @@ impl Identity {
         let met = match tokio::time::timeout(HELLO_TIMEOUT, meeting).await {
             Err(_) => Err(MeetError::Silent),
             Ok(Err(error)) => Err(error),
-            Ok(Ok((send, frames, peer))) => check(&connection, &peer)
-                .map(|()| Met { connection: connection.clone(), peer, send, frames }),
+            Ok(Ok((send, frames, peer))) => check(&connection, &peer).map(|()| Met {
+                connection: connection.clone(),
+                peer,
+                send,
+                frames,
+            }),
         };
         if let Err(error) = &met {
             close(&connection, CloseCode::NotWelcome, &error.to_string());
@@ -131,9 +137,8 @@ fn check(connection: &quinn::Connection, peer: &ServerHello) -> Result<(), MeetE
     }
     let identity = connection.peer_identity();
     let certificates = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let vouched = certificates.is_some_and(|certificates| {
-        tls::peer_may_be(&certificates, peer.role, &peer.name)
-    });
+    let vouched = certificates
+        .is_some_and(|certificates| tls::peer_may_be(&certificates, peer.role, &peer.name));
     let role = peer.role.as_str();
     if vouched { Ok(()) } else { Err(MeetError::NotVouchedFor { role, name: peer.name.clone() }) }
 }

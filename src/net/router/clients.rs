@@ -60,9 +60,8 @@ enum SessionError {
 }
 
 async fn serve(shell: Rc<Shell>, incoming: quinn::Incoming) -> Result<(), SessionError> {
-    let connection = tokio::time::timeout(HELLO_TIMEOUT, incoming)
-        .await
-        .map_err(|_| SessionError::Silent)??;
+    let connection =
+        tokio::time::timeout(HELLO_TIMEOUT, incoming).await.map_err(|_| SessionError::Silent)??;
     let Ok(first) = tokio::time::timeout(HELLO_TIMEOUT, connection.accept_bi()).await else {
         backplane::close(&connection, CloseCode::ProtocolViolation, "no HELLO came in time");
         return Err(SessionError::Silent);

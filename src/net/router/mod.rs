@@ -12,11 +12,12 @@ use super::clock::Clock;
 use super::endpoint;
 use super::inspect::{self, Inspections, Inspector};
 use super::outbox::Outbox;
-use super::tls;
-use crate::config::RouterConfig;
+use super::tls::{self, Backplane};
+use crate::config::{RouterConfig, TokenKeyBytes};
 use crate::node::router::{LaneId, Output, Router, SessionId};
 use crate::wire::backplane::{Holding, Message, Role};
 use crate::wire::session::{ALPN, CloseCode, GoawayReason};
+use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use crate::wire::{ClientId, Name, Time};
 use clients::SessionIo;
 use rand::Rng;
@@ -96,15 +97,14 @@ impl RouterService {
             .map_err(StartError::Runtime)?;
         let inside = runtime.enter();
         let tls = tls::public_server(&config.tls.cert, &config.tls.key, &[ALPN])?;
-        let mut accepting = quinn::ServerConfig::with_crypto(tls);
+        let mut accepting = quinn::ServerConfig::with_crypto(tls::quic_server(tls));
         accepting.transport_config(endpoint::client_facing_transport());
         let bind = |address, accepting| {
             endpoint::bind(address, accepting).map_err(|error| StartError::Bind { address, error })
         };
         let public = bind(config.listen, Some(accepting))?;
-        let files = &config.backplane;
-        let dialling =
-            servers::Dialling::new(tls::backplane_client(&files.ca, &files.cert, &files.key)?);
+        let member = Backplane::load(&config.backplane, Role::Router, &config.name)?;
+        let dialling = servers::Dialling::new(tls::quic_client(member.client_config()));
         let any = config.backplane_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         let backplane = bind(any, None)?;
         drop(inside);
@@ -167,7 +167,14 @@ impl Shell {
             seed,
             planted: crate::node::Planted::default(),
         };
-        let keys = config.token_keys();
+        let keys = config.token_keys.as_ref().map_or_else(
+            || {
+                let mut key = [0; TOKEN_KEY_SIZE];
+                rand::rng().fill_bytes(&mut key);
+                TokenKeys::new(&[key])
+            },
+            TokenKeyBytes::token_keys,
+        );
         let incarnation = clock.now().as_micros();
         Self {
             identity: Identity { role: Role::Router, name: config.name.clone(), incarnation },
@@ -233,6 +240,12 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Where a server is linked, as text; empty while it is not.
+    pub(crate) fn server_address(&self, name: &Name) -> String {
+        let servers = self.servers.borrow();
+        servers.get(name).map_or_else(String::new, |io| io.connection.remote_address().to_string())
     }
 
     fn lane(&self, session: SessionId, lane: LaneId) -> Option<Outbox> {

@@ -3,21 +3,23 @@
 //! One thread owns all of it; see the router's shell for how inputs and outputs go.
 
 mod bodies;
+mod builder;
 mod links;
 
-use super::backplane::{self, Identity};
+use super::backplane::Identity;
 use super::clock::Clock;
 use super::endpoint;
 use super::inspect::{self, Inspections, Inspector};
 use super::outbox::Outbox;
 use super::router::StartError;
-use super::tls;
+use super::tls::{self, Backplane};
 use crate::config::ServerConfig;
 use crate::node::server::{Link, Output, Retrieved, Server};
 use crate::source::{self, SharedSource, SourceError, Unmirrored};
 use crate::wire::backplane::Role;
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
+pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
 use std::cell::{Cell, RefCell};
@@ -73,14 +75,14 @@ impl ServerService {
             .build()
             .map_err(StartError::Runtime)?;
         let inside = runtime.enter();
-        let files = &config.backplane;
-        let tls = tls::backplane_server(&files.ca, &files.cert, &files.key)?;
-        let mut accepting = quinn::ServerConfig::with_crypto(tls);
+        let member = Backplane::load(&config.backplane, Role::Server, &config.name)?;
+        let accepting = tls::quic_server(member.server_config());
+        let mut accepting = quinn::ServerConfig::with_crypto(accepting);
         accepting.transport_config(endpoint::backplane_transport());
         let address = config.listen;
         let endpoint = endpoint::bind(address, Some(accepting))
             .map_err(|error| StartError::Bind { address, error })?;
-        let dialling = tls::backplane_client(&files.ca, &files.cert, &files.key)?;
+        let dialling = tls::quic_client(member.client_config());
         drop(inside);
         let (inspector, inspections) = inspect::channel();
         Ok(Self { runtime, config, admin, source, endpoint, dialling, inspector, inspections })
@@ -157,10 +159,7 @@ impl Shell {
     }
 
     /// Gives the machine an input, then carries out what it wants done.
-    pub(crate) fn with<R>(
-        self: &Rc<Self>,
-        input: impl FnOnce(&mut Server, Time) -> R,
-    ) -> R {
+    pub(crate) fn with<R>(self: &Rc<Self>, input: impl FnOnce(&mut Server, Time) -> R) -> R {
         let mut node = self.node.borrow_mut();
         let result = input(&mut node, self.clock.now());
         while let Some(output) = node.poll_output() {
@@ -204,11 +203,7 @@ impl Shell {
     }
 
     /// The source's answer as the machine takes it; what stays open is kept here.
-    fn translate(
-        &self,
-        ticket: u64,
-        answer: Result<source::Retrieved, SourceError>,
-    ) -> Retrieved {
+    fn translate(&self, ticket: u64, answer: Result<source::Retrieved, SourceError>) -> Retrieved {
         match answer {
             Ok(source::Retrieved::Unchanged) => Retrieved::Unchanged,
             Ok(source::Retrieved::Version(version)) => Retrieved::Version(Arc::new(version)),

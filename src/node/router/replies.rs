@@ -49,9 +49,7 @@ impl Router {
 
     /// The request with this number, if `from` is the server that was asked.
     fn take_asked(&mut self, request_id: u64, from: &Name) -> Option<Request> {
-        let asked = |request: &Request| {
-            matches!(&request.stage, Stage::Asked { server, .. } if server == from)
-        };
+        let asked = |request: &Request| matches!(&request.stage, Stage::Asked { server, .. } if server == from);
         self.requests.get(&request_id).filter(|request| asked(request))?;
         self.requests.remove(&request_id)
     }
