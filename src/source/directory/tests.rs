@@ -350,6 +350,29 @@ async fn a_change_is_always_seen_by_the_next_request() {
     }
 }
 
+#[test]
+fn a_file_that_changed_while_it_was_read_does_not_count() {
+    let tree = Tree::new();
+    let directory = tree.careful();
+    let opened = || {
+        let file = open(&directory.root, "a.txt").unwrap().unwrap();
+        let state = FileState::of(&file).unwrap();
+        (file, state)
+    };
+    let whole = |(file, state): (File, FileState)| {
+        read_whole(&file, &state, &HeaderBlock::default()).unwrap().map(|(bytes, _)| bytes)
+    };
+    assert_eq!(whole(opened()).as_deref(), Some(b"inside: a".as_slice()));
+    let before = opened();
+    tree.swap("a.txt", "inside: A");
+    assert_eq!(whole(before), None, "swapped");
+    for changed in ["inside", "inside: a, and more"] {
+        let before = opened();
+        tree.write("a.txt", changed);
+        assert_eq!(whole(before), None, "{changed}");
+    }
+}
+
 /// A writer that counts at the end of a file and then at its start. A reader that goes from start to
 /// end without care finds an end that is far ahead.
 #[test]
