@@ -50,19 +50,24 @@ impl Board {
     /// The best alternate for a client of the server `own`: in another zone if there is one, then
     /// the least loaded, its clients in either role counted.
     pub fn choose_alternate(&self, own: &Name, zone: Option<&Name>) -> Option<Arc<Choice>> {
-        self.choose(own, zone, |_| true, |weighed| {
-            let clients = weighed.primary_clients + weighed.alternate_clients + weighed.sent_since;
-            (!weighed.other_zone, millionths(clients, weighed.capacity), 0)
-        })
+        self.choose(
+            own,
+            zone,
+            |_| true,
+            |weighed| {
+                let clients =
+                    weighed.primary_clients + weighed.alternate_clients + weighed.sent_since;
+                (!weighed.other_zone, millionths(clients, weighed.capacity), 0)
+            },
+        )
         .map(Arc::new)
     }
 
     /// The server that must serve a client which `own`, over its threshold, hands on: below its
     /// capacity, the least loaded as primary, then as alternate.
     pub fn choose_second(&self, own: &Name) -> Option<Choice> {
-        let has_room = |weighed: &Weighed| {
-            weighed.primary_clients + weighed.sent_since < weighed.capacity
-        };
+        let has_room =
+            |weighed: &Weighed| weighed.primary_clients + weighed.sent_since < weighed.capacity;
         self.choose(own, None, has_room, |weighed| {
             let primary = weighed.primary_clients + weighed.sent_since;
             let alternate = millionths(weighed.alternate_clients, weighed.capacity);
@@ -135,7 +140,8 @@ mod tests {
 
     #[test]
     fn an_alternate_in_another_zone_comes_first_then_the_least_loaded() {
-        let board = board(&[("a", "x", 0, 0), ("b", "x", 0, 0), ("c", "y", 9, 9), ("d", "y", 9, 8)]);
+        let board =
+            board(&[("a", "x", 0, 0), ("b", "x", 0, 0), ("c", "y", 9, 9), ("d", "y", 9, 8)]);
         let choice = board.choose_alternate(&name("a"), Some(&name("x"))).unwrap();
         let order: Vec<_> = choice.weighed.iter().map(|weighed| weighed.name.as_str()).collect();
         assert_eq!(order, ["d", "c", "b"]);
@@ -145,10 +151,7 @@ mod tests {
     fn equals_are_taken_in_order_after_the_chooser() {
         let board = board(&[("a", "x", 0, 0), ("b", "x", 0, 0), ("c", "x", 0, 0)]);
         let chosen = |own| board.choose_alternate(&name(own), None).unwrap().chosen().clone();
-        assert_eq!(
-            [chosen("a"), chosen("b"), chosen("c")],
-            [name("b"), name("c"), name("a")]
-        );
+        assert_eq!([chosen("a"), chosen("b"), chosen("c")], [name("b"), name("c"), name("a")]);
     }
 
     #[test]

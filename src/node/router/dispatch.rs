@@ -140,7 +140,7 @@ impl Router {
             .requests
             .iter()
             .filter(|(_, request)| now >= request.deadline)
-            .filter(|(_, request)| !matches!(request.stage, Stage::Body { .. }))
+            .filter(|(_, request)| !matches!(request.stage, Stage::Body { begun: true, .. }))
             .map(|(number, _)| *number)
             .collect();
         for number in late {

@@ -141,7 +141,7 @@ impl Router {
             .requests
             .iter()
             .filter(|(_, request)| match &request.stage {
-                Stage::Asked { server, .. } | Stage::Body { server } => server == name,
+                Stage::Asked { server, .. } | Stage::Body { server, .. } => server == name,
                 Stage::Waiting => false,
             })
             .map(|(number, _)| *number)

@@ -115,6 +115,17 @@ pub struct BodyRoute {
     pub start: BodyStart,
 }
 
+/// What becomes of a body that came from a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyVerdict {
+    /// It goes to a client.
+    Wanted(BodyRoute),
+    /// The reply that announces it has not come yet: ask again after the next replies.
+    Early,
+    /// Nobody waits for it.
+    Unwanted,
+}
+
 /// A request that has not been answered, by the router's number for it.
 #[derive(Debug)]
 struct Request {
@@ -136,8 +147,8 @@ enum Stage {
     Waiting,
     /// At a server, asked in an epoch.
     Asked { server: Name, epoch: Epoch },
-    /// Its body is coming from a server.
-    Body { server: Name },
+    /// Its reply was passed on, and its body comes from the same server, or has begun to.
+    Body { server: Name, begun: bool },
 }
 
 /// A router.

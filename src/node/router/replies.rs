@@ -1,6 +1,6 @@
 //! What servers answer.
 
-use super::{BodyRoute, Request, Router, Stage, Title};
+use super::{BodyRoute, BodyVerdict, Request, Router, Stage, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::{BodyStart, has_streamed_body};
@@ -49,9 +49,7 @@ impl Router {
 
     /// The request with this number, if `from` is the server that was asked.
     fn take_asked(&mut self, request_id: u64, from: &Name) -> Option<Request> {
-        let asked = |request: &Request| {
-            matches!(&request.stage, Stage::Asked { server, .. } if server == from)
-        };
+        let asked = |request: &Request| matches!(&request.stage, Stage::Asked { server, .. } if server == from);
         self.requests.get(&request_id).filter(|request| asked(request))?;
         self.requests.remove(&request_id)
     }
@@ -80,7 +78,7 @@ impl Router {
         self.replies.count_use_cached(by);
         self.answer_with(&request, inner.clone());
         if has_streamed_body(&inner) {
-            request.stage = Stage::Body { server: from.clone() };
+            request.stage = Stage::Body { server: from.clone(), begun: false };
             self.requests.insert(request_id, request);
         } else {
             self.end(&request);
@@ -153,12 +151,20 @@ impl Router {
         self.dispatch_elsewhere(now, request);
     }
 
-    /// A body begins to come from a server. `None` if nobody waits for it any more.
-    pub fn handle_body(&mut self, from: &Name, request_id: u64, offset: u64) -> Option<BodyRoute> {
-        let request = self.requests.get(&request_id)?;
-        let expected = matches!(&request.stage, Stage::Body { server } if server == from);
-        let start = BodyStart { request_id: request.inner_id, offset };
-        expected.then_some(BodyRoute { session: request.session, start })
+    /// A body begins to come from a server.
+    pub fn handle_body(&mut self, from: &Name, request_id: u64, offset: u64) -> BodyVerdict {
+        let Some(request) = self.requests.get_mut(&request_id) else {
+            return BodyVerdict::Unwanted;
+        };
+        match &mut request.stage {
+            Stage::Asked { server, .. } if server == from => BodyVerdict::Early,
+            Stage::Body { server, begun } if server == from && !*begun => {
+                *begun = true;
+                let start = BodyStart { request_id: request.inner_id, offset };
+                BodyVerdict::Wanted(BodyRoute { session: request.session, start })
+            }
+            _ => BodyVerdict::Unwanted,
+        }
     }
 
     /// A body was passed on to its end, or the client's stream was reset because it broke off.

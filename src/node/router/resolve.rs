@@ -96,7 +96,9 @@ impl Router {
             return;
         };
         match resolution.best {
-            Some((_, holding)) if holding.as_primary && holding.assignment.epoch >= current.epoch => {
+            Some((_, holding))
+                if holding.as_primary && holding.assignment.epoch >= current.epoch =>
+            {
                 self.assignments.set(client, holding.assignment, Title::Known);
                 self.announce(now, client, None);
             }

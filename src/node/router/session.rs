@@ -185,6 +185,8 @@ impl Router {
             self.requests.retain(|_, request| request.session != session);
             if self.session_of.get(&client) == Some(&session) {
                 self.session_of.remove(&client);
+                let since = self.last_turn.unwrap_or_default();
+                self.departed.push_back((since + DEPARTED_MEMORY, client));
             }
         }
         self.outputs.push_back(Output::CloseSession { session, code, reason });
@@ -216,13 +218,7 @@ impl Router {
     }
 
     /// A frame came on a lane. The shell reads lanes once the session is welcome.
-    pub fn handle_lane_frame(
-        &mut self,
-        now: Time,
-        session: SessionId,
-        lane: LaneId,
-        frame: Frame,
-    ) {
+    pub fn handle_lane_frame(&mut self, now: Time, session: SessionId, lane: LaneId, frame: Frame) {
         let Some(client) = self.sessions.get(&session).and_then(Session::client) else {
             return;
         };
@@ -234,8 +230,17 @@ impl Router {
         let idempotent = lane::is_idempotent(&frame);
         let deadline = now + self.config.request_timeout;
         let (attempts, stage) = (0, Stage::Waiting);
-        let request =
-            Request { session, lane, client, inner_id, frame, idempotent, deadline, attempts, stage };
+        let request = Request {
+            session,
+            lane,
+            client,
+            inner_id,
+            frame,
+            idempotent,
+            deadline,
+            attempts,
+            stage,
+        };
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };

@@ -247,6 +247,8 @@ pub struct Server {
     debts: BTreeMap<(Name, ClientId), Epoch>,
     /// Clients as primary that have no alternate, because there was no other server.
     alone: BTreeSet<ClientId>,
+    /// Clients handed on a moment ago, to whom, and until when that is remembered.
+    handed_on: BTreeMap<ClientId, (Name, Time)>,
     returning: Option<Return>,
     rounds: u64,
     status_sequence: u64,
@@ -271,6 +273,7 @@ impl Server {
             routers: BTreeSet::new(),
             debts: BTreeMap::new(),
             alone: BTreeSet::new(),
+            handed_on: BTreeMap::new(),
             returning: None,
             rounds: 0,
             status_sequence: 0,
@@ -314,6 +317,7 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Time) {
         self.turn(now);
         self.settle_if_waited_enough(now);
+        self.forget_handed_on(now);
         if now >= self.debts_due {
             self.debts_due = now + REPEAT_INTERVAL;
             self.pay_debts(None);

@@ -12,9 +12,12 @@ use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
 use crate::wire::lane::{Outcome, Reply};
 use crate::wire::{ClientId, Name, Time};
+use std::time::Duration;
 
 /// When a client that met a full pool should come back.
 const BUSY_RETRY_MS: u64 = 1000;
+/// How long a server remembers to whom it handed a client on.
+const HANDED_ON_MEMORY: Duration = Duration::from_secs(1);
 
 /// What a server does with a request, by what it knows of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,13 +85,10 @@ impl Server {
     fn handle_fresh(&mut self, now: Time, link: &Link, forward: Forward) {
         let must_serve = forward.how == How::HandedOn;
         let below_threshold = self.primary_clients < self.config.threshold;
-        if !below_threshold && !must_serve
-            && let Some(choice) = self.board.choose_second(&self.config.name)
+        if !below_threshold
+            && !must_serve
+            && let Some(to) = self.second_server(now, forward.client)
         {
-            let to = choice.chosen().clone();
-            self.board.count_sent(&to);
-            self.counters.handed_on_clients += 1;
-            self.status_changed(now);
             self.send(link, Message::HandedOn { request_id: forward.request_id, to });
             return;
         }
@@ -101,6 +101,24 @@ impl Server {
         }
         self.adopt(now, &forward);
         self.serve(now, link, forward);
+    }
+
+    /// The server that a client is handed on to: the same one for all requests that were already on
+    /// their way, and one client counted once.
+    fn second_server(&mut self, now: Time, client: ClientId) -> Option<Name> {
+        if let Some((to, _)) = self.handed_on.get(&client) {
+            return Some(to.clone());
+        }
+        let to = self.board.choose_second(&self.config.name)?.chosen().clone();
+        self.board.count_sent(&to);
+        self.counters.handed_on_clients += 1;
+        self.status_changed(now);
+        self.handed_on.insert(client, (to.clone(), now + HANDED_ON_MEMORY));
+        Some(to)
+    }
+
+    pub(super) fn forget_handed_on(&mut self, now: Time) {
+        self.handed_on.retain(|_, (_, until)| *until > now);
     }
 
     /// Lists the client as primary in the epoch that the router named. A mirror that is here stays,

@@ -189,7 +189,8 @@ impl Server {
 
     /// This server is no longer a client's alternate.
     pub(super) fn handle_mirror_end(&mut self, now: Time, client: ClientId, epoch: &Epoch) {
-        let ended = |record: &&Record| record.role == ClientRole::Alternate && record.epoch <= *epoch;
+        let ended =
+            |record: &&Record| record.role == ClientRole::Alternate && record.epoch <= *epoch;
         if self.clients.get(&client).filter(ended).is_some() {
             self.drop_as_released(now, &client, None);
         }

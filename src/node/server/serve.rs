@@ -101,7 +101,8 @@ impl Server {
         self.counters.retrievals += 1;
         let key = pending.key.clone();
         let known = self.items.find(&key);
-        let retrieval = Retrieval { key: key.clone(), known: known.clone(), waiters: vec![pending] };
+        let retrieval =
+            Retrieval { key: key.clone(), known: known.clone(), waiters: vec![pending] };
         let ticket = self.retrievals.insert(retrieval);
         self.joinable.insert(key.clone(), ticket);
         self.outputs.push_back(Output::Retrieve { ticket: ticket as u64, key, known });
