@@ -102,7 +102,7 @@ fn as_json(path: &Path, checked: &Result<Config, ConfigErrors>) -> serde_json::V
             "problems": [],
         }),
         Err(errors) => {
-            let problem = |problem: &Problem| json!({ "line": problem.line, "what": problem.what, "fix": problem.fix });
+            let problem = |Problem { line, what, fix }: &Problem| json!({ "line": line, "what": what, "fix": fix });
             let problems: Vec<_> = errors.problems.iter().map(problem).collect();
             json!({ "file": file, "ok": false, "role": null, "name": null, "problems": problems })
         }
