@@ -4,6 +4,7 @@
 pub mod mirror;
 #[cfg(feature = "net")]
 mod net;
+pub mod node;
 #[cfg(feature = "server")]
 pub mod source;
 pub mod wire;
