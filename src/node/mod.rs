@@ -1,7 +1,15 @@
-//! The machines: pure state machines of the three roles. Input goes in by `handle_*`, output comes
-//! out by `poll_*`; the clock, the sockets and the randomness belong to whoever drives them.
+//! The machines: router, server and client, without sockets, clocks, tasks or randomness.
+//!
+//! Inputs go in by `handle_*`, with the time as an argument; outputs come out by `poll_output`,
+//! which the shell drains after every input. The shells in [`crate::net`] and the simulator drive
+//! the same machines.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod client;
+mod fault;
+pub mod router;
+pub mod server;
+
+pub use fault::{Fault, Planted};

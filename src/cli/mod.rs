@@ -1,0 +1,25 @@
+//! The command line: arguments, wiring, exit codes.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+pub(crate) mod certs;
+pub(crate) mod check;
+
+/// Arguments of the program.
+#[derive(Parser)]
+#[command(name = "understudy", version)]
+enum Program {
+    /// Makes certificates
+    Certs(certs::Arguments),
+    /// Checks configuration files
+    Check(check::Arguments),
+}
+
+/// Runs the program on its command line.
+pub fn main() -> ExitCode {
+    match Program::parse() {
+        Program::Certs(arguments) => certs::run(arguments),
+        Program::Check(arguments) => check::run(arguments),
+    }
+}
