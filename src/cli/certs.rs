@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
 enum Command {
     /// Make a new set: two CAs, the public certificate, and the backplane's certificates
     ///
-    /// The keys of the CAs are not kept: nobody can add to a set later, and to change one is to make
-    /// a new one.
+    /// The keys of the CAs are not kept: nobody can add to a set later, and to change one is to
+    /// make a new one.
     New(NewArguments),
 }
 

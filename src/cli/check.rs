@@ -102,11 +102,14 @@ fn as_json(path: &Path, checked: &Result<Config, ConfigErrors>) -> serde_json::V
             "problems": [],
         }),
         Err(errors) => {
-            let problem = |problem: &Problem| json!({ "line": problem.line, "what": problem.what, "fix": problem.fix });
-            let problems: Vec<_> = errors.problems.iter().map(problem).collect();
+            let problems: Vec<_> = errors.problems.iter().map(problem_as_json).collect();
             json!({ "file": file, "ok": false, "role": null, "name": null, "problems": problems })
         }
     }
+}
+
+fn problem_as_json(problem: &Problem) -> serde_json::Value {
+    json!({ "line": problem.line, "what": problem.what, "fix": problem.fix })
 }
 
 #[cfg(test)]

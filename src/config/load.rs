@@ -52,7 +52,7 @@ impl Config {
 #[derive(Debug)]
 pub(crate) struct Located {
     pub(crate) config: Config,
-    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `check` shows them"))]
+    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only `check` shows them"))]
     pub(crate) path_lines: BTreeMap<PathBuf, usize>,
 }
 

@@ -1,9 +1,9 @@
 //! TLS for both protocols: who may talk to whom, and how each proves it.
 //!
-//! Clients verify a router's public certificate by a CA. Members of the backplane verify each other:
-//! see `tls/backplane.rs`. Everything is TLS 1.3, as QUIC demands, by aws-lc-rs, named
-//! explicitly, so that nothing another library installs in the process changes it. No 0-RTT: data
-//! that could be replayed is not accepted before the design says which.
+//! Clients verify a router's public certificate by a CA. Members of the backplane verify each
+//! other: see `tls/backplane.rs`. Everything is TLS 1.3, as QUIC demands, by aws-lc-rs, which is
+//! named explicitly, so that nothing another library installs in the process changes it. There is
+//! no 0-RTT: data that could be replayed is refused.
 
 #[cfg(feature = "server")]
 mod backplane;

@@ -3,8 +3,8 @@
 //! One CA vouches for all members, and for nobody else. A member's certificate has DNS names of the
 //! form `NAME.ROLE.understudy.internal`; a wildcard in place of the name lets its holder take any
 //! name of that role. A handshake checks the chain and the role, of both sides. Which name the peer
-//! goes by is known only from its first frame: whoever reads that asks [`peer_may_be`], and hangs up
-//! on a no.
+//! goes by is known only from its first frame: whoever reads that asks [`peer_may_be`], and hangs
+//! up on a no.
 
 use super::error::TlsError;
 use super::{own, pem, provider};

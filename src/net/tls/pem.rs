@@ -7,10 +7,10 @@ use crate::config::{MAX_PEM_FILE, read_bounded};
 use rustls::RootCertStore;
 #[cfg(feature = "server")]
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::CertificateDer;
 #[cfg(feature = "server")]
 use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::{self, PemObject};
 use std::path::Path;
 
 /// What every fix about a wrong or damaged file comes down to.
