@@ -4,8 +4,11 @@
 use super::parent;
 use super::report::Failure;
 use std::fmt::Display;
+use std::future::pending;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The arguments of both.
 #[derive(clap::Args)]
@@ -40,6 +43,30 @@ fn try_run<C, L: Display, S: Display>(
     arguments.parent.map_or(Ok(()), parent::die_with)?;
     let config = load(&arguments.config).map_err(|error| error.to_string())?;
     serve(config).map_err(|error| error.to_string())
+}
+
+/// Completes when Ctrl-C or SIGTERM asks this process to stop. It has to run inside the runtime.
+pub(super) async fn told_to_stop() {
+    tokio::select! {
+        () = received(SignalKind::interrupt()) => {}
+        () = received(SignalKind::terminate()) => {}
+    }
+}
+
+async fn received(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signals) => drop(signals.recv().await),
+        Err(error) => {
+            // The signal then ends the process without further ado.
+            tracing::warn!(%error, "signals cannot be received");
+            pending().await
+        }
+    }
+}
+
+/// An address for the log, which may be none.
+pub(super) fn shown(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
 }
 
 #[cfg(test)]

@@ -35,11 +35,7 @@ fn helper() {
     let words = std::iter::once("helper").chain(arguments.lines());
     match Role::try_parse_from(words).unwrap() {
         Role::Server(arguments) => {
-            let code = part::run(
-                &arguments,
-                |path| std::fs::read_to_string(path),
-                |address| serve(TcpListener::bind(address)?),
-            );
+            let code = part::run(&arguments, |path| std::fs::read_to_string(path), run_server);
             std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
         }
         Role::Parent { arguments } => {
@@ -52,6 +48,20 @@ fn helper() {
             });
         }
     }
+}
+
+fn run_server(address: String) -> Result<(), std::io::Error> {
+    runtime().block_on(async {
+        let mut stop = Box::pin(part::told_to_stop());
+        // Once before anything else, so that it is in place when the server is ready.
+        let stopped = tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok();
+        assert!(!stopped, "nobody can have asked yet");
+        let listener = TcpListener::bind(address)?;
+        println!("serves on {}", part::shown(listener.local_addr().ok()));
+        std::thread::spawn(|| serve(listener));
+        stop.await;
+        Ok(())
+    })
 }
 
 fn serve(listener: TcpListener) -> Result<(), std::io::Error> {
@@ -331,6 +341,20 @@ fn a_child_dies_when_its_standard_input_ends() {
     child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(child.wait().unwrap().signal(), Some(9));
+}
+
+#[test]
+fn a_part_that_is_told_to_stop_ends_well() {
+    for number in [Signal::TERM, Signal::INT] {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = ["server".into(), "--config".into(), config(&directory)];
+        let mut child = start_helper(&arguments);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut lines = lines.skip_while(|line| !line.contains("serves on 127.0.0.1:"));
+        assert!(lines.next().is_some());
+        signal(child.id(), number);
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{number:?}");
+    }
 }
 
 #[test]
