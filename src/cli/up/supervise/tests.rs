@@ -54,8 +54,9 @@ fn run_server(address: String) -> Result<(), std::io::Error> {
     runtime().block_on(async {
         let mut stop = Box::pin(part::told_to_stop());
         // Once before anything else, so that it is in place when the server is ready.
-        let stopped = tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok();
-        assert!(!stopped, "nobody can have asked yet");
+        if tokio::time::timeout(Duration::ZERO, &mut stop).await.is_ok() {
+            return Ok(());
+        }
         let listener = TcpListener::bind(address)?;
         println!("serves on {}", part::shown(listener.local_addr().ok()));
         std::thread::spawn(|| serve(listener));
