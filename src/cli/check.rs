@@ -84,6 +84,7 @@ fn summary(config: &Config) -> String {
             let source = match &server.pool.source {
                 SourceConfig::Directory { dir, .. } => dir.display().to_string(),
                 SourceConfig::Sample => "the built-in sample".to_owned(),
+                SourceConfig::Program => "the program that runs it".to_owned(),
             };
             let name = server.name.as_str();
             format!("server {name:?}, backplane at {}, items from {source}", server.listen)
@@ -102,14 +103,11 @@ fn as_json(path: &Path, checked: &Result<Config, ConfigErrors>) -> serde_json::V
             "problems": [],
         }),
         Err(errors) => {
-            let problems: Vec<_> = errors.problems.iter().map(problem_as_json).collect();
+            let problem = |Problem { line, what, fix }: &Problem| json!({ "line": line, "what": what, "fix": fix });
+            let problems: Vec<_> = errors.problems.iter().map(problem).collect();
             json!({ "file": file, "ok": false, "role": null, "name": null, "problems": problems })
         }
     }
-}
-
-fn problem_as_json(problem: &Problem) -> serde_json::Value {
-    json!({ "line": problem.line, "what": problem.what, "fix": problem.fix })
 }
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ pub enum SourceConfig {
     },
     /// The built-in sample.
     Sample,
+    /// The program that runs the server, by [`crate::server::Builder::source`].
+    Program,
 }
 
 /// How a server knows that what it has is what the source has.
@@ -169,7 +171,8 @@ fn read_pool(root: &Section<'_>) -> Option<ServerPool> {
 
 fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
     let dir = shared::directory(section, "dir");
-    let sample = section.boolean("sample");
+    let sample = section.boolean("sample").is_some_and(|sample| sample.value);
+    let program = section.boolean("program").is_some_and(|program| program.value);
     let freshness = section.parsed("freshness", "use \"always\"", |text| match text {
         "always" => Ok(Freshness::Always),
         "watch" | "ttl" => Err("this freshness is not available yet".to_owned()),
@@ -180,19 +183,19 @@ fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
         section.document.problem(section.line, what.to_owned(), fix);
         None
     };
-    let wants_sample = sample.is_some_and(|sample| sample.value);
-    match (section.has("dir"), wants_sample) {
-        (true, true) => problem("source has both dir and sample", "leave one of them"),
-        (false, false) => {
-            problem("source has neither dir nor sample = true", "add dir = \"/srv/www\"")
-        }
-        (false, true) if section.has("freshness") => {
-            problem("source has a freshness, which the sample has no use for", "remove freshness")
-        }
-        (false, true) => Some(SourceConfig::Sample),
-        (true, false) => {
+    if !section.has("dir") && section.has("freshness") {
+        return problem("source has a freshness, which only a dir has", "remove freshness");
+    }
+    match (section.has("dir"), sample, program) {
+        (true, false, false) => {
             let freshness = freshness.map_or(Freshness::Always, |freshness| freshness.value);
             Some(SourceConfig::Directory { dir: dir?, freshness })
         }
+        (false, true, false) => Some(SourceConfig::Sample),
+        (false, false, true) => Some(SourceConfig::Program),
+        (false, false, false) => {
+            problem("source has neither dir nor sample = true", "add dir = \"/srv/www\"")
+        }
+        _ => problem("source has more than one of dir, sample and program", "leave one of them"),
     }
 }

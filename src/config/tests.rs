@@ -333,10 +333,10 @@ fn sources_are_one_thing_or_the_other() {
     let cases = [
         ("{}", "x.toml:9: source has neither dir nor sample = true: add dir = \"/srv/www\""),
         ("{ sample = false }", "x.toml:9: source has neither dir nor sample = true: add dir"),
-        ("{ sample = true, dir = \"www\" }", "x.toml:9: source has both dir and sample: leave one"),
+        ("{ sample = true, dir = \"www\" }", "x.toml:9: source has more than one of dir, sample"),
         (
             "{ sample = true, freshness = \"always\" }",
-            "x.toml:9: source has a freshness, which the",
+            "x.toml:9: source has a freshness, which only",
         ),
         (
             "{ dir = \"www\", freshness = \"ttl\" }",

@@ -3,6 +3,13 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod decision;
+mod interner;
+mod items;
+mod store;
 mod version;
 
+pub use decision::{Verdict, decide};
+pub use items::Items;
+pub use store::{Held, Mirror, Store};
 pub use version::Version;

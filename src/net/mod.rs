@@ -1,4 +1,17 @@
 //! The shells that carry the machines of [`crate::node`] over QUIC: all sockets, clocks and tasks.
 
+#[cfg(feature = "server")]
+pub(crate) mod backplane;
+pub(crate) mod clock;
+#[cfg(feature = "server")]
+pub(crate) mod endpoint;
 pub(crate) mod frames;
+#[cfg(feature = "server")]
+pub(crate) mod inspect;
+#[cfg(feature = "server")]
+pub(crate) mod outbox;
+#[cfg(feature = "server")]
+pub(crate) mod router;
+#[cfg(feature = "server")]
+pub(crate) mod server;
 pub(crate) mod tls;

@@ -1,4 +1,11 @@
 //! Where items come from: a directory, the built-in sample, or your own [`Source`].
+#![forbid(unsafe_code)]
+// A shell: the clock, files and locks that the pure core must not touch are what it is for.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+#[cfg(unix)]
+mod directory;
+mod sample;
 
 use crate::wire::{HeaderBlock, Key};
 use bytes::Bytes;
@@ -7,6 +14,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use crate::mirror::Version;
+#[cfg(unix)]
+pub use directory::{Directory, DirectoryOptions, OpenError};
+pub use sample::Sample;
 
 /// Items by key. Asked for every request (freshness `always`), so that what a client is told is
 /// what the source holds now.

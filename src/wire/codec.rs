@@ -167,6 +167,15 @@ pub mod put {
         }
     }
 
+    /// Writes a number that has a limit.
+    ///
+    /// # Panics
+    /// If `value` is above `limit`: the reader would refuse what we are about to send.
+    pub fn limited(out: &mut impl BufMut, value: u64, limit: u64) {
+        assert!(value <= limit, "{value} is above the limit of {limit}");
+        varint(out, value);
+    }
+
     /// Writes a length, then the bytes.
     ///
     /// # Panics
@@ -210,10 +219,7 @@ mod tests {
     fn limits_are_checked_before_lengths_are_used() {
         let mut reader = Reader::new(Bytes::from_static(&[0xff; 8]));
         let error = reader.bytes("key", 1024).unwrap_err();
-        assert_eq!(
-            error,
-            DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 }
-        );
+        assert_eq!(error, DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 });
     }
 
     proptest! {

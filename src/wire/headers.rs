@@ -87,7 +87,10 @@ impl HeaderBlock {
                 return Err(DecodeError::Unknown { what: "header code", found: code });
             }
             if code <= last {
-                return Err(DecodeError::Invalid { what: "header block", why: "it is not in order" });
+                return Err(DecodeError::Invalid {
+                    what: "header block",
+                    why: "it is not in order",
+                });
             }
             last = code;
             let value = reader.text("header value", MAX_HEADER_VALUE)?;

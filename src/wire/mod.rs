@@ -7,12 +7,19 @@
 pub mod backplane;
 pub mod codec;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod headers;
 pub mod lane;
 pub mod session;
 pub mod time;
 pub mod token;
 pub mod types;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod strategies;
 
 pub use codec::DecodeError;
 pub use frame::{Frame, FrameType};

@@ -2,8 +2,9 @@
 
 use super::codec::{DecodeError, MAX_VARINT, Reader, put};
 use super::frame::{Frame, FrameType, MAX_PAYLOAD};
+use super::lane::MAX_SLOTS;
 use super::types::{Assignment, ClientId, Name};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// The newest protocol version that this code speaks.
 pub const VERSION: u64 = 1;
@@ -36,9 +37,9 @@ pub struct Hello {
 /// What the router lets a client do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Slots are numbered from 0 to one less than this.
+    /// Slots are numbered from 0 to one less than this; 1 to [`MAX_SLOTS`].
     pub slots: u64,
-    /// Requests that may be unanswered at one time.
+    /// Requests that may be unanswered at one time; at least 1.
     pub in_flight: u64,
     /// Items with more bytes than this are streamed and not mirrored.
     pub max_item: u64,
@@ -78,13 +79,56 @@ pub enum GoawayReason {
     Superseded = 1,
 }
 
-fn encode_token(out: &mut bytes::BytesMut, token: Option<&Bytes>) {
+/// Why a connection is closed: the application error code of QUIC's CONNECTION_CLOSE, on the
+/// backplane too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum CloseCode {
+    /// All is done, nothing is wrong.
+    Done = 0,
+    /// The peer broke the protocol; doing the same again will end the same.
+    ProtocolViolation = 1,
+    /// No common version, no such pool, or a certificate that does not vouch for the name.
+    NotWelcome = 2,
+    /// A newer session of the same client took over: do not reconnect.
+    Superseded = 3,
+    /// The closing side is shutting down: reconnect, to another one if there is.
+    Shutdown = 4,
+    /// No room, or no server that could be asked: come back later.
+    TooBusy = 5,
+}
+
+impl CloseCode {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Done,
+        Self::ProtocolViolation,
+        Self::NotWelcome,
+        Self::Superseded,
+        Self::Shutdown,
+        Self::TooBusy,
+    ];
+
+    /// The code as it goes over the wire.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The meaning of a code that a peer sent; `None` for one that this version does not know.
+    pub fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| u64::from(known.code()) == code)
+    }
+}
+
+fn encode_token(out: &mut BytesMut, token: Option<&Bytes>) {
     put::bytes(out, token.map_or(&[][..], |token| token), MAX_TOKEN);
 }
 
 fn decode_token(reader: &mut Reader) -> Result<Bytes, DecodeError> {
     match reader.bytes("token", MAX_TOKEN)? {
-        token if token.is_empty() => Err(DecodeError::Truncated { what: "token" }),
+        token if token.is_empty() => {
+            Err(DecodeError::Invalid { what: "token", why: "it is empty" })
+        }
         token => Ok(token),
     }
 }
@@ -119,9 +163,7 @@ impl Welcome {
             self.client.encode(out);
             encode_token(out, Some(&self.token));
             self.assignment.encode(out);
-            put::varint(out, self.limits.slots);
-            put::varint(out, self.limits.in_flight);
-            put::varint(out, self.limits.max_item);
+            self.limits.encode(out);
         })
     }
 
@@ -131,13 +173,32 @@ impl Welcome {
         let client = ClientId::decode(&mut reader)?;
         let token = decode_token(&mut reader)?;
         let assignment = Assignment::decode(&mut reader)?;
-        let limits = Limits {
-            slots: reader.varint("slot limit", u64::from(u32::MAX))?,
+        let limits = Limits::decode(&mut reader)?;
+        reader.finish("WELCOME")?;
+        Ok(Self { version, client, token, assignment, limits })
+    }
+}
+
+impl Limits {
+    fn encode(&self, out: &mut BytesMut) {
+        assert!(self.slots > 0 && self.in_flight > 0, "a client that may do nothing: {self:?}");
+        put::limited(out, self.slots, MAX_SLOTS);
+        put::varint(out, self.in_flight);
+        put::varint(out, self.max_item);
+    }
+
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let limits = Self {
+            slots: reader.varint("slot limit", MAX_SLOTS)?,
             in_flight: reader.varint("in-flight limit", MAX_VARINT)?,
             max_item: reader.varint("item limit", MAX_VARINT)?,
         };
-        reader.finish("WELCOME")?;
-        Ok(Self { version, client, token, assignment, limits })
+        let nothing = |what| Err(DecodeError::Invalid { what, why: "it allows nothing" });
+        match limits {
+            Self { slots: 0, .. } => nothing("slot limit"),
+            Self { in_flight: 0, .. } => nothing("in-flight limit"),
+            limits => Ok(limits),
+        }
     }
 }
 
@@ -174,5 +235,42 @@ impl GoawayReason {
         };
         reader.finish("GOAWAY")?;
         Ok(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_is_taken() {
+        assert_eq!(common_version(1, 1), Some(1));
+        assert_eq!(common_version(1, 9), Some(1), "a newer peer that still speaks ours");
+        assert_eq!(common_version(0, 1), Some(1), "an older peer that already speaks ours");
+        assert_eq!(common_version(2, 9), None, "a peer that has dropped ours");
+        assert_eq!(common_version(0, 0), None, "a peer that does not speak ours yet");
+        assert_eq!(common_version(9, 1), None, "an empty range");
+    }
+
+    #[test]
+    fn close_codes_are_found_by_their_numbers() {
+        for (number, code) in CloseCode::ALL.into_iter().enumerate() {
+            assert_eq!(u64::from(code.code()), number as u64);
+            assert_eq!(CloseCode::from_code(number as u64), Some(code));
+        }
+        assert_eq!(CloseCode::from_code(6), None);
+    }
+
+    #[test]
+    fn a_client_that_may_do_nothing_is_not_welcome() {
+        let read = |slots, in_flight| {
+            let mut out = BytesMut::new();
+            for number in [slots, in_flight, 0] {
+                put::varint(&mut out, number);
+            }
+            Limits::decode(&mut Reader::new(out.freeze()))
+        };
+        assert!(read(1, 1).is_ok() && read(MAX_SLOTS, MAX_VARINT).is_ok());
+        assert!(read(0, 1).is_err() && read(1, 0).is_err() && read(MAX_SLOTS + 1, 1).is_err());
     }
 }

@@ -46,7 +46,8 @@ pub enum TokenError {
 }
 
 impl Token {
-    fn encode(&self, out: &mut BytesMut) {
+    /// Writes what is to be sealed.
+    pub fn encode(&self, out: &mut BytesMut) {
         self.client.encode(out);
         self.pool.encode(out);
         self.assignment.encode(out);

@@ -1,0 +1,137 @@
+//! Metrics in the OpenMetrics text format, made from a machine's numbers when they are asked for.
+
+use super::router::state;
+use crate::node::router::RouterView;
+use crate::node::server::ServerView;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Collects numbers for one answer.
+struct Sheet(Registry);
+
+impl Sheet {
+    fn new() -> Self {
+        Self(Registry::with_prefix("understudy"))
+    }
+
+    /// A number that only ever grows; one row per label.
+    fn counter(&mut self, name: &str, help: &str, rows: &[(Labels, u64)]) {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, value) in rows {
+            family.get_or_create(labels).inc_by(*value);
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// A number that goes up and down; one row per label.
+    fn gauge(&mut self, name: &str, help: &str, rows: &[(Labels, u64)]) {
+        let family = Family::<Labels, Gauge>::default();
+        for (labels, value) in rows {
+            family.get_or_create(labels).set(i64::try_from(*value).unwrap_or(i64::MAX));
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn answer(&self) -> Response {
+        let mut text = String::new();
+        match encode(&mut text, &self.0) {
+            Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        }
+    }
+}
+
+fn plain(value: u64) -> [(Labels, u64); 1] {
+    [(Vec::new(), value)]
+}
+
+fn labelled<const N: usize>(
+    label: &'static str,
+    rows: [(&'static str, u64); N],
+) -> [(Labels, u64); N] {
+    rows.map(|(value, number)| (vec![(label, value.to_owned())], number))
+}
+
+/// A router's metrics.
+pub(super) fn of_router(view: &RouterView) -> Response {
+    let mut sheet = Sheet::new();
+    sheet.gauge("clients", "Clients with an assignment", &plain(view.clients as u64));
+    sheet.gauge("sessions", "Clients that are connected", &plain(view.sessions as u64));
+    sheet.gauge("requests_open", "Requests without an answer yet", &plain(view.requests as u64));
+    sheet.counter("takeovers", "Takeovers that this router asked for", &plain(view.takeovers));
+    let replies = &view.replies;
+    let by_kind = labelled(
+        "reply",
+        [
+            ("use_cached", replies.use_cached),
+            ("full", replies.full),
+            ("delta", replies.delta),
+            ("not_found", replies.not_found),
+            ("unknown_slot", replies.unknown_slot),
+            ("busy", replies.busy),
+            ("error", replies.error),
+        ],
+    );
+    sheet.counter("replies", "Replies that went to clients", &by_kind);
+    let by_evidence = labelled(
+        "by",
+        [("mirror", replies.by_mirror), ("crc", replies.by_crc), ("strong", replies.by_strong)],
+    );
+    sheet.counter("use_cached", "Use-cached replies by what proved them", &by_evidence);
+    let states: Vec<_> = view
+        .servers
+        .iter()
+        .map(|row| {
+            let server = ("server", row.name.to_string());
+            (vec![server, ("state", state(row).to_owned())], 1)
+        })
+        .collect();
+    sheet.gauge("server_state", "1 for the state that a server is in", &states);
+    sheet.answer()
+}
+
+/// A server's metrics.
+pub(super) fn of_server(view: &ServerView) -> Response {
+    let mut sheet = Sheet::new();
+    let by_role = labelled(
+        "role",
+        [("primary", view.primary_clients), ("alternate", view.alternate_clients)],
+    );
+    sheet.gauge("clients", "Clients by what the server is to them", &by_role);
+    sheet.gauge(
+        "threshold",
+        "Clients as primary before new ones are handed on",
+        &plain(view.threshold),
+    );
+    sheet.gauge(
+        "capacity",
+        "Clients as primary before new ones are refused",
+        &plain(view.capacity),
+    );
+    let counters = &view.counters;
+    for (name, help, value) in [
+        ("handed_on_clients", "Clients handed on to a second server", counters.handed_on_clients),
+        ("must_served_clients", "Clients that had to be served", counters.must_served_clients),
+        ("released_clients", "Clients dropped after a takeover", counters.released_clients),
+        ("taken_over_clients", "Clients taken over", counters.taken_over_clients),
+        ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
+        ("retrievals", "Retrievals asked of the source", counters.retrievals),
+    ] {
+        sheet.counter(name, help, &plain(value));
+    }
+    sheet.gauge("releases_owed", "Releases not acknowledged yet", &plain(view.debts as u64));
+    sheet.gauge("item_bytes", "Bytes of the versions at hand", &plain(view.item_bytes as u64));
+    let (keys, versions) = view.shared_records;
+    let records = labelled("record", [("key", keys as u64), ("version", versions as u64)]);
+    sheet.gauge("mirror_records", "Distinct records that mirrors share", &records);
+    sheet.answer()
+}

@@ -1,0 +1,210 @@
+//! The router's admin pages.
+
+use super::{failure, metrics, nowhere, page};
+use crate::net::inspect::Inspector;
+use crate::net::router::Shell;
+use crate::node::router::{HealthState, ReplyCounters, RouterView, ServerRow, Title};
+use crate::wire::backplane::{Holding, SelfState};
+use crate::wire::{Assignment, ClientId, Name};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long a server may take to say what it holds.
+const HOLDING_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Worker = State<Inspector<Shell>>;
+
+/// All pages of a router.
+pub(crate) fn pages(worker: Inspector<Shell>) -> Router {
+    Router::new()
+        .route("/ready", get(ready))
+        .route("/status", get(status))
+        .route("/clients/{id}", get(client))
+        .route("/metrics", get(show_metrics))
+        .fallback(nowhere)
+        .with_state(worker)
+}
+
+#[derive(Serialize)]
+struct StatusPage {
+    servers: Vec<ServerEntry>,
+    clients: usize,
+    sessions: usize,
+    requests: usize,
+    takeovers: u64,
+    replies: Replies,
+    use_cached_by: UseCachedBy,
+}
+
+#[derive(Serialize)]
+struct ServerEntry {
+    name: String,
+    pid: u64,
+    address: String,
+    admin: String,
+    state: &'static str,
+    primary_clients: u64,
+    alternate_clients: u64,
+    threshold: u64,
+    capacity: u64,
+    handed_on_clients: u64,
+    must_served_clients: u64,
+    released_clients: u64,
+}
+
+#[derive(Serialize)]
+struct Replies {
+    use_cached: u64,
+    full: u64,
+    delta: u64,
+    not_found: u64,
+    busy: u64,
+    error: u64,
+}
+
+#[derive(Serialize)]
+struct UseCachedBy {
+    mirror: u64,
+    crc: u64,
+    strong: u64,
+}
+
+#[derive(Serialize)]
+struct ClientPage {
+    client: String,
+    primary: String,
+    alternate: Option<String>,
+    epoch: u64,
+    change: u64,
+    confirmed: bool,
+    mirrors: Vec<MirrorEntry>,
+}
+
+#[derive(Serialize)]
+struct MirrorEntry {
+    server: String,
+    role: Option<&'static str>,
+    epoch: Option<u64>,
+    entries: Option<u64>,
+}
+
+/// The one word for a server's state: the router's own view first, then what the server says.
+pub(super) fn state(row: &ServerRow) -> &'static str {
+    let own = row.status.as_ref().map(|status| status.state);
+    match (row.health, own) {
+        (HealthState::Down, _) => "down",
+        (HealthState::Suspect, _) => "suspect",
+        (HealthState::Healthy, Some(SelfState::Draining)) => "draining",
+        (HealthState::Healthy, Some(SelfState::Returned)) => "returned",
+        (HealthState::Healthy, _) => "healthy",
+    }
+}
+
+fn server_entry(row: &ServerRow, address: String) -> ServerEntry {
+    let status = row.status.as_ref();
+    let number = |field: fn(&crate::wire::backplane::Status) -> u64| status.map_or(0, field);
+    ServerEntry {
+        name: row.name.to_string(),
+        pid: number(|status| status.pid),
+        address,
+        admin: status.map_or_else(String::new, |status| status.admin.clone()),
+        state: state(row),
+        primary_clients: number(|status| status.primary_clients),
+        alternate_clients: number(|status| status.alternate_clients),
+        threshold: number(|status| status.threshold),
+        capacity: number(|status| status.capacity),
+        handed_on_clients: number(|status| status.handed_on_clients),
+        must_served_clients: number(|status| status.must_served_clients),
+        released_clients: number(|status| status.released_clients),
+    }
+}
+
+fn status_page(view: &RouterView, address: impl Fn(&Name) -> String) -> StatusPage {
+    let ReplyCounters { use_cached, full, delta, not_found, busy, error, .. } = view.replies;
+    let ReplyCounters { by_mirror: mirror, by_crc: crc, by_strong: strong, .. } = view.replies;
+    StatusPage {
+        servers: view.servers.iter().map(|row| server_entry(row, address(&row.name))).collect(),
+        clients: view.clients,
+        sessions: view.sessions,
+        requests: view.requests,
+        takeovers: view.takeovers,
+        replies: Replies { use_cached, full, delta, not_found, busy, error },
+        use_cached_by: UseCachedBy { mirror, crc, strong },
+    }
+}
+
+async fn ready(State(worker): Worker) -> Response {
+    match worker.look(|shell| shell.with(|node, _| node.is_ready())).await {
+        Some(true) => "ready\n".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no server can be reached\n").into_response(),
+    }
+}
+
+async fn status(State(worker): Worker) -> Response {
+    let look = |shell: &std::rc::Rc<Shell>| {
+        let view = shell.with(|node, _| node.view());
+        status_page(&view, |name| shell.server_address(name))
+    };
+    page(worker.look(look).await)
+}
+
+async fn client(State(worker): Worker, Path(id): Path<String>) -> Response {
+    let Ok(client) = id.parse::<ClientId>() else {
+        return failure(StatusCode::BAD_REQUEST, "a client id has 32 hex digits");
+    };
+    let found = worker.look(move |shell| shell.with(|node, _| node.assignment(&client))).await;
+    match found {
+        None => page::<()>(None),
+        Some(None) => failure(StatusCode::NOT_FOUND, "this router does not know the client"),
+        Some(Some((assignment, title))) => {
+            page(Some(client_page(&worker, client, &assignment, title).await))
+        }
+    }
+}
+
+async fn client_page(
+    worker: &Inspector<Shell>,
+    client: ClientId,
+    assignment: &Assignment,
+    title: Title,
+) -> ClientPage {
+    let mut mirrors = Vec::new();
+    for server in [Some(assignment.primary()), assignment.alternate.as_ref()].into_iter().flatten()
+    {
+        let name = server.clone();
+        let ask = worker.ask(move |shell, answer| shell.ask_holding(&name, client, answer));
+        let holding = tokio::time::timeout(HOLDING_TIMEOUT, ask).await.ok().flatten().flatten();
+        mirrors.push(mirror_entry(server, holding));
+    }
+    ClientPage {
+        client: client.to_string(),
+        primary: assignment.primary().to_string(),
+        alternate: assignment.alternate.as_ref().map(ToString::to_string),
+        epoch: assignment.epoch.term,
+        change: assignment.epoch.change,
+        confirmed: title == Title::Known,
+        mirrors,
+    }
+}
+
+fn mirror_entry(server: &Name, holding: Option<Holding>) -> MirrorEntry {
+    let role = |holding: &Holding| if holding.as_primary { "primary" } else { "alternate" };
+    MirrorEntry {
+        server: server.to_string(),
+        role: holding.as_ref().map(role),
+        epoch: holding.as_ref().map(|holding| holding.assignment.epoch.term),
+        entries: holding.as_ref().map(|holding| holding.entries),
+    }
+}
+
+async fn show_metrics(State(worker): Worker) -> Response {
+    match worker.look(|shell| shell.with(|node, _| node.view())).await {
+        Some(view) => metrics::of_router(&view),
+        None => page::<()>(None),
+    }
+}

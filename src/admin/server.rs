@@ -1,0 +1,222 @@
+//! The server's admin pages.
+
+use super::{failure, metrics, nowhere, page};
+use crate::cluster::Choice;
+use crate::net::inspect::Inspector;
+use crate::net::server::Shell;
+use crate::node::server::{ClientRole, ClientView, ServerView};
+use crate::wire::ClientId;
+use crate::wire::backplane::SelfState;
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+
+/// Clients on one page, unless fewer are asked for.
+const MAX_CLIENTS: usize = 1000;
+
+type Worker = State<Inspector<Shell>>;
+
+/// All pages of a server.
+pub(crate) fn pages(worker: Inspector<Shell>) -> Router {
+    Router::new()
+        .route("/ready", get(async || "ready\n"))
+        .route("/status", get(status))
+        .route("/clients", get(clients))
+        .route("/clients/{id}", get(client))
+        .route("/metrics", get(show_metrics))
+        .fallback(nowhere)
+        .with_state(worker)
+}
+
+#[derive(Serialize)]
+struct StatusPage {
+    name: String,
+    pid: u32,
+    state: &'static str,
+    primary_clients: u64,
+    alternate_clients: u64,
+    threshold: u64,
+    capacity: u64,
+    handed_on_clients: u64,
+    must_served_clients: u64,
+    released_clients: u64,
+    taken_over_clients: u64,
+    drifted_entries: u64,
+    retrievals: u64,
+    releases_owed: usize,
+    item_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct ClientsPage {
+    primary_clients: u64,
+    alternate_clients: u64,
+    clients: Vec<ClientEntry>,
+    /// Ask again with `?after=` this, if there is one.
+    next_after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ClientEntry {
+    client: String,
+    role: &'static str,
+    epoch: u64,
+    change: u64,
+    primary: String,
+    alternate: Option<String>,
+    mirror_entries: usize,
+    why_alternate: Option<Why>,
+}
+
+/// Why this alternate: what was weighed, best first. Less load is better, another zone best.
+#[derive(Serialize)]
+struct Why {
+    chosen: String,
+    weighed: Vec<WeighedEntry>,
+}
+
+#[derive(Serialize)]
+struct WeighedEntry {
+    server: String,
+    other_zone: bool,
+    primary_clients: u64,
+    alternate_clients: u64,
+    capacity: u64,
+    sent_since_status: u64,
+}
+
+#[derive(Serialize)]
+struct MirrorPage {
+    client: String,
+    slots: Vec<SlotEntry>,
+}
+
+#[derive(Serialize)]
+struct SlotEntry {
+    slot: u64,
+    key: String,
+    crc32: Option<String>,
+    digest: Option<String>,
+    bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+fn state(state: SelfState) -> &'static str {
+    match state {
+        SelfState::Ready => "healthy",
+        SelfState::Returned => "returned",
+        SelfState::Draining => "draining",
+    }
+}
+
+fn status_page(view: &ServerView) -> StatusPage {
+    StatusPage {
+        name: view.name.to_string(),
+        pid: std::process::id(),
+        state: state(view.state),
+        primary_clients: view.primary_clients,
+        alternate_clients: view.alternate_clients,
+        threshold: view.threshold,
+        capacity: view.capacity,
+        handed_on_clients: view.counters.handed_on_clients,
+        must_served_clients: view.counters.must_served_clients,
+        released_clients: view.counters.released_clients,
+        taken_over_clients: view.counters.taken_over_clients,
+        drifted_entries: view.counters.drifted_entries,
+        retrievals: view.counters.retrievals,
+        releases_owed: view.debts,
+        item_bytes: view.item_bytes,
+    }
+}
+
+fn why(choice: &Choice) -> Why {
+    let weighed = choice.weighed.iter().map(|weighed| WeighedEntry {
+        server: weighed.name.to_string(),
+        other_zone: weighed.other_zone,
+        primary_clients: weighed.primary_clients,
+        alternate_clients: weighed.alternate_clients,
+        capacity: weighed.capacity,
+        sent_since_status: weighed.sent_since,
+    });
+    Why { chosen: choice.chosen().to_string(), weighed: weighed.collect() }
+}
+
+fn client_entry(view: &ClientView) -> ClientEntry {
+    ClientEntry {
+        client: view.client.to_string(),
+        role: match view.role {
+            ClientRole::Primary => "primary",
+            ClientRole::Alternate => "alternate",
+        },
+        epoch: view.assignment.epoch.term,
+        change: view.assignment.epoch.change,
+        primary: view.assignment.primary().to_string(),
+        alternate: view.assignment.alternate.as_ref().map(ToString::to_string),
+        mirror_entries: view.entries,
+        why_alternate: view.choice.as_deref().map(why),
+    }
+}
+
+async fn status(State(worker): Worker) -> Response {
+    page(worker.look(|shell| shell.with(|node, _| status_page(&node.view()))).await)
+}
+
+async fn clients(State(worker): Worker, Query(range): Query<Range>) -> Response {
+    let after = match range.after.as_deref().map(str::parse::<ClientId>).transpose() {
+        Ok(after) => after,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("after: {error}")),
+    };
+    let limit = range.limit.unwrap_or(MAX_CLIENTS).clamp(1, MAX_CLIENTS);
+    let look = move |shell: &std::rc::Rc<Shell>| {
+        shell.with(|node, _| {
+            let view = node.view();
+            let mut clients: Vec<_> =
+                node.client_views(after).take(limit + 1).map(|view| client_entry(&view)).collect();
+            let more = clients.len() > limit;
+            clients.truncate(limit);
+            let last = clients.last().map(|client| client.client.clone());
+            ClientsPage {
+                primary_clients: view.primary_clients,
+                alternate_clients: view.alternate_clients,
+                clients,
+                next_after: last.filter(|_| more),
+            }
+        })
+    };
+    page(worker.look(look).await)
+}
+
+async fn client(State(worker): Worker, Path(id): Path<String>) -> Response {
+    let Ok(client) = id.parse::<ClientId>() else {
+        return failure(StatusCode::BAD_REQUEST, "a client id has 32 hex digits");
+    };
+    let look = move |shell: &std::rc::Rc<Shell>| {
+        shell.with(|node, _| {
+            let entries = node.mirror_entries(&client).take(MAX_CLIENTS);
+            let slots = entries.map(|(slot, key, version)| SlotEntry {
+                slot,
+                key: key.to_string(),
+                crc32: version.map(|version| format!("{:08x}", version.crc)),
+                digest: version.map(|version| version.digest.to_string()),
+                bytes: version.map(|version| version.length),
+            });
+            MirrorPage { client: client.to_string(), slots: slots.collect() }
+        })
+    };
+    page(worker.look(look).await)
+}
+
+async fn show_metrics(State(worker): Worker) -> Response {
+    match worker.look(|shell| shell.with(|node, _| node.view())).await {
+        Some(view) => metrics::of_server(&view),
+        None => page::<()>(None),
+    }
+}

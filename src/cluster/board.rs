@@ -1,0 +1,71 @@
+//! The statuses that servers push, as one member sees them.
+
+use crate::wire::Name;
+use crate::wire::backplane::{SelfState, Status};
+use std::collections::BTreeMap;
+
+/// A server, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// Its newest status.
+    pub status: Option<Status>,
+    /// Whether it can be reached from here now.
+    pub reachable: bool,
+    /// Clients that were sent its way since its newest status, as primary and as alternate.
+    pub sent_since: u64,
+}
+
+impl Member {
+    /// Whether clients may be sent its way.
+    pub fn is_ready(&self) -> bool {
+        let ready = |status: &Status| status.state == SelfState::Ready;
+        self.reachable && self.status.as_ref().is_some_and(ready)
+    }
+
+    /// Its clients as primary, those on their way included. Zero while nothing is known.
+    pub fn primary_clients(&self) -> u64 {
+        self.status.as_ref().map_or(0, |status| status.primary_clients) + self.sent_since
+    }
+}
+
+/// The newest status of every server that was ever heard of.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    members: BTreeMap<Name, Member>,
+}
+
+impl Board {
+    /// Notes that a server can, or cannot, be reached.
+    pub fn set_reachable(&mut self, name: &Name, reachable: bool) {
+        self.members.entry(name.clone()).or_default().reachable = reachable;
+    }
+
+    /// Takes a pushed status; `false` if a newer one is known already.
+    pub fn take(&mut self, status: Status) -> bool {
+        let member = self.members.entry(status.name.clone()).or_default();
+        let age = |status: &Status| (status.incarnation, status.sequence);
+        if member.status.as_ref().is_some_and(|known| age(known) >= age(&status)) {
+            return false;
+        }
+        member.status = Some(status);
+        member.sent_since = 0;
+        true
+    }
+
+    /// Counts a client that was sent to a server, until the server's next status counts it.
+    pub fn count_sent(&mut self, name: &Name) {
+        if let Some(member) = self.members.get_mut(name) {
+            member.sent_since += 1;
+        }
+    }
+
+    /// What is known of one server.
+    pub fn member(&self, name: &Name) -> Option<&Member> {
+        self.members.get(name)
+    }
+
+    /// All servers, in the order of their names.
+    pub fn members(&self) -> impl Iterator<Item = (&Name, &Member)> {
+        self.members.iter()
+    }
+}

@@ -1,0 +1,123 @@
+//! The versions that a server has at hand, so that an unchanged item is not read again.
+//!
+//! Bounded by bytes. Which item goes first is decided by a clock: a hand walks over the items in a
+//! ring, passes over those used since it last came by, and takes the first one that was not.
+
+use super::Version;
+use crate::wire::Key;
+use hashbrown::HashMap;
+use slab::Slab;
+use std::sync::Arc;
+
+/// What an item costs beside its bytes: key, headers and records, roughly.
+const OVERHEAD: usize = 512;
+
+#[derive(Debug)]
+struct Item {
+    key: Key,
+    version: Arc<Version>,
+    used: bool,
+}
+
+impl Item {
+    fn cost(&self) -> usize {
+        self.version.body().len() + OVERHEAD
+    }
+}
+
+/// The current version of each of many keys, as far as the budget goes.
+#[derive(Debug)]
+pub struct Items {
+    places: HashMap<Key, usize>,
+    items: Slab<Item>,
+    hand: usize,
+    bytes: usize,
+    budget: usize,
+}
+
+impl Items {
+    /// Keeps at most `budget` bytes.
+    pub fn new(budget: usize) -> Self {
+        Self { places: HashMap::new(), items: Slab::new(), hand: 0, bytes: 0, budget }
+    }
+
+    /// The version last put under `key`, if it is still here.
+    pub fn find(&mut self, key: &Key) -> Option<Arc<Version>> {
+        let item = &mut self.items[*self.places.get(key)?];
+        item.used = true;
+        Some(Arc::clone(&item.version))
+    }
+
+    /// Puts a version under its key, and makes room for it. One that is larger than the whole
+    /// budget is not kept.
+    pub fn insert(&mut self, key: &Key, version: Arc<Version>) {
+        self.remove(key);
+        let item = Item { key: key.clone(), version, used: false };
+        if item.cost() > self.budget {
+            return;
+        }
+        while self.bytes + item.cost() > self.budget {
+            self.evict_one();
+        }
+        self.bytes += item.cost();
+        let place = self.items.insert(item);
+        self.places.insert(key.clone(), place);
+    }
+
+    /// Forgets the version under `key`.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(place) = self.places.remove(key) {
+            self.bytes -= self.items.remove(place).cost();
+        }
+    }
+
+    /// Bytes kept now.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn evict_one(&mut self) {
+        assert!(!self.items.is_empty(), "nothing is kept, yet {} bytes are counted", self.bytes);
+        loop {
+            if self.hand >= self.items.capacity() {
+                self.hand = 0;
+            }
+            let place = self.hand;
+            self.hand += 1;
+            match self.items.get_mut(place) {
+                Some(item) if item.used => item.used = false,
+                Some(item) => {
+                    let key = item.key.clone();
+                    return self.remove(&key);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::HeaderBlock;
+    use bytes::Bytes;
+
+    fn version(size: usize) -> Arc<Version> {
+        Arc::new(Version::new(HeaderBlock::default(), Bytes::from(vec![0; size])))
+    }
+
+    #[test]
+    fn the_budget_is_never_exceeded_and_used_items_stay() {
+        let mut items = Items::new(10 * (OVERHEAD + 100));
+        let key = |number: usize| -> Key { format!("/{number}").parse().unwrap() };
+        for number in 0..100 {
+            items.insert(&key(number), version(100));
+            assert!(items.bytes() <= 10 * (OVERHEAD + 100));
+            assert!(items.find(&key(0)).is_some(), "used all the time, gone at {number}");
+        }
+        assert!(items.find(&key(99)).is_some());
+        assert!(items.find(&key(50)).is_none());
+        items.insert(&key(1), version(100_000));
+        assert!(items.find(&key(1)).is_none(), "larger than the budget");
+    }
+}

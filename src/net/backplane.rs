@@ -1,0 +1,156 @@
+//! How two members of the backplane meet: each says who it is, and its certificate must agree.
+
+use super::frames::{FrameReader, ReadFrameError};
+use super::tls;
+use crate::wire::backplane::{Purpose, Role, ServerHello};
+use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
+use crate::wire::session::{CloseCode, OLDEST_VERSION, VERSION, common_version};
+use crate::wire::{DecodeError, FrameType, Name};
+use quinn::rustls::pki_types::CertificateDer;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a peer may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Who this process is on the backplane.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) role: Role,
+    pub(crate) name: Name,
+    pub(crate) incarnation: u64,
+}
+
+/// A connection whose other end has said who it is.
+pub(crate) struct Met {
+    pub(crate) connection: quinn::Connection,
+    pub(crate) peer: ServerHello,
+    pub(crate) send: quinn::SendStream,
+    pub(crate) frames: FrameReader,
+}
+
+/// Why a peer was not met.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MeetError {
+    #[error("cannot look up {address}: {error}")]
+    Lookup { address: String, error: std::io::Error },
+    #[error("cannot connect: {0}")]
+    Connect(#[from] quinn::ConnectError),
+    #[error("the connection failed: {0}")]
+    Connection(#[from] quinn::ConnectionError),
+    #[error(transparent)]
+    Read(#[from] ReadFrameError),
+    #[error("the peer's hello is malformed: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("writing failed: {0}")]
+    Write(#[from] quinn::WriteError),
+    #[error("the peer did not say who it is within {HELLO_TIMEOUT:?}")]
+    Silent,
+    #[error("the peer sent no hello")]
+    NoHello,
+    #[error(
+        "the peer speaks versions {oldest} to {newest}, we speak {OLDEST_VERSION} to {VERSION}"
+    )]
+    Version { oldest: u64, newest: u64 },
+    #[error("the peer calls itself {role} {name}, and its certificate does not vouch for that")]
+    NotVouchedFor { role: &'static str, name: Name },
+}
+
+impl Identity {
+    fn hello(&self, purpose: Purpose) -> ServerHello {
+        ServerHello {
+            oldest: OLDEST_VERSION,
+            newest: VERSION,
+            role: self.role,
+            name: self.name.clone(),
+            purpose,
+            incarnation: self.incarnation,
+            workers: 1,
+        }
+    }
+
+    /// Connects to a member and exchanges hellos.
+    pub(crate) async fn dial(
+        &self,
+        endpoint: &quinn::Endpoint,
+        config: quinn::ClientConfig,
+        address: SocketAddr,
+        purpose: Purpose,
+    ) -> Result<Met, MeetError> {
+        let connecting = endpoint.connect_with(config, address, tls::dial_name(Role::Server))?;
+        let connection = connecting.await?;
+        let meeting = async {
+            let (mut send, receive) = connection.open_bi().await?;
+            let hello = self.hello(purpose).encode(FrameType::ServerHello);
+            send.write_all(hello.bytes()).await?;
+            let mut frames = FrameReader::new(receive, MAX_BACKPLANE_PAYLOAD);
+            let peer = read_hello(&mut frames, FrameType::ServerWelcome).await?;
+            Ok((send, frames, peer))
+        };
+        self.meet(connection.clone(), meeting).await
+    }
+
+    /// Exchanges hellos with whoever connected.
+    pub(crate) async fn welcome(&self, connection: quinn::Connection) -> Result<Met, MeetError> {
+        let meeting = async {
+            let (mut send, receive) = connection.accept_bi().await?;
+            let mut frames = FrameReader::new(receive, MAX_BACKPLANE_PAYLOAD);
+            let peer = read_hello(&mut frames, FrameType::ServerHello).await?;
+            let welcome = self.hello(peer.purpose).encode(FrameType::ServerWelcome);
+            send.write_all(welcome.bytes()).await?;
+            Ok((send, frames, peer))
+        };
+        self.meet(connection.clone(), meeting).await
+    }
+
+    async fn meet(
+        &self,
+        connection: quinn::Connection,
+        meeting: impl Future<Output = Result<(quinn::SendStream, FrameReader, ServerHello), MeetError>>,
+    ) -> Result<Met, MeetError> {
+        let met = match tokio::time::timeout(HELLO_TIMEOUT, meeting).await {
+            Err(_) => Err(MeetError::Silent),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok((send, frames, peer))) => check(&connection, &peer).map(|()| Met {
+                connection: connection.clone(),
+                peer,
+                send,
+                frames,
+            }),
+        };
+        if let Err(error) = &met {
+            close(&connection, CloseCode::NotWelcome, &error.to_string());
+        }
+        met
+    }
+}
+
+async fn read_hello(frames: &mut FrameReader, kind: FrameType) -> Result<ServerHello, MeetError> {
+    let frame = frames.next().await?.filter(|frame| frame.kind() == kind);
+    Ok(ServerHello::decode(frame.ok_or(MeetError::NoHello)?.payload())?)
+}
+
+fn check(connection: &quinn::Connection, peer: &ServerHello) -> Result<(), MeetError> {
+    let (oldest, newest) = (peer.oldest, peer.newest);
+    if common_version(oldest, newest).is_none() {
+        return Err(MeetError::Version { oldest, newest });
+    }
+    let identity = connection.peer_identity();
+    let certificates = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let vouched = certificates
+        .is_some_and(|certificates| tls::peer_may_be(&certificates, peer.role, &peer.name));
+    let role = peer.role.as_str();
+    if vouched { Ok(()) } else { Err(MeetError::NotVouchedFor { role, name: peer.name.clone() }) }
+}
+
+/// Closes a connection with a reason that the peer can show.
+pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
+    connection.close(quinn::VarInt::from_u32(code as u32), reason.as_bytes());
+}
+
+/// The first address that a "host:port" stands for.
+pub(crate) async fn look_up(address: &str) -> Result<SocketAddr, MeetError> {
+    let failed = |error| MeetError::Lookup { address: address.to_owned(), error };
+    let mut found = tokio::net::lookup_host(address).await.map_err(failed)?;
+    found.next().ok_or_else(|| failed(std::io::Error::other("it has no address")))
+}

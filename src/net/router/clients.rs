@@ -1,0 +1,159 @@
+//! Connections of clients.
+
+use super::Shell;
+use crate::net::backplane;
+use crate::net::frames::{FrameReader, ReadFrameError};
+use crate::net::outbox::Outbox;
+use crate::node::router::{LaneId, SessionId};
+use crate::wire::frame::MAX_PAYLOAD;
+use crate::wire::session::CloseCode;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long a client may take from its first packet to its HELLO.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a refused client has to read why.
+const CLOSE_DELAY: Duration = Duration::from_millis(50);
+
+/// The sending side of one session.
+pub(super) struct SessionIo {
+    pub(super) connection: quinn::Connection,
+    pub(super) first: Outbox,
+    pub(super) lanes: BTreeMap<LaneId, Outbox>,
+    pub(super) welcomed: Rc<Notify>,
+}
+
+impl SessionIo {
+    /// Lets what was written last reach the client, then closes.
+    pub(super) async fn close(self, code: CloseCode, reason: String) {
+        self.first.close();
+        tokio::time::sleep(CLOSE_DELAY).await;
+        backplane::close(&self.connection, code, &reason);
+    }
+}
+
+/// Accepts clients until the endpoint closes.
+pub(super) async fn accept(shell: Rc<Shell>, endpoint: quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        if endpoint.open_connections() as u64 > shell.max_sessions {
+            incoming.refuse();
+            continue;
+        }
+        let shell = Rc::clone(&shell);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = serve(shell, incoming).await {
+                tracing::debug!(%error, "a client's connection ended");
+            }
+        });
+    }
+}
+
+/// Why a client's connection ended early.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Connection(#[from] quinn::ConnectionError),
+    #[error("no HELLO within {HELLO_TIMEOUT:?}")]
+    Silent,
+}
+
+async fn serve(shell: Rc<Shell>, incoming: quinn::Incoming) -> Result<(), SessionError> {
+    let connection =
+        tokio::time::timeout(HELLO_TIMEOUT, incoming).await.map_err(|_| SessionError::Silent)??;
+    let Ok(first) = tokio::time::timeout(HELLO_TIMEOUT, connection.accept_bi()).await else {
+        backplane::close(&connection, CloseCode::ProtocolViolation, "no HELLO came in time");
+        return Err(SessionError::Silent);
+    };
+    let (send, receive) = first?;
+    let session = SessionId(shell.next_session.replace(shell.next_session.get() + 1));
+    let first = Outbox::default();
+    tokio::task::spawn_local(first.clone().write_to(send));
+    let welcomed = Rc::new(Notify::new());
+    let io = SessionIo {
+        connection: connection.clone(),
+        first,
+        lanes: BTreeMap::new(),
+        welcomed: Rc::clone(&welcomed),
+    };
+    shell.sessions.borrow_mut().insert(session, io);
+    shell.with(|node, _| node.handle_connected(session));
+    tokio::select! {
+        () = read_session(&shell, session, receive, &connection) => {}
+        () = accept_lanes(&shell, session, &connection, &welcomed) => {}
+        _ = connection.closed() => {}
+    }
+    // Whatever ended first, the session is over; a connection that is not closed yet closes now.
+    shell.sessions.borrow_mut().remove(&session);
+    shell.with(|node, now| node.handle_disconnected(now, session));
+    Ok(())
+}
+
+/// Reads the session stream; returns only when the session must end.
+async fn read_session(
+    shell: &Rc<Shell>,
+    session: SessionId,
+    receive: quinn::RecvStream,
+    connection: &quinn::Connection,
+) {
+    let mut frames = FrameReader::new(receive, MAX_PAYLOAD);
+    loop {
+        match frames.next().await {
+            Ok(Some(frame)) => {
+                shell.with(|node, now| node.handle_session_frame(now, session, &frame));
+            }
+            Ok(None) => break,
+            Err(error) => return refuse(connection, &error),
+        }
+    }
+    // A client may finish its side of the stream; the session lives as long as the connection.
+    std::future::pending().await
+}
+
+/// Accepts lanes once the client is welcome.
+async fn accept_lanes(
+    shell: &Rc<Shell>,
+    session: SessionId,
+    connection: &quinn::Connection,
+    welcomed: &Notify,
+) {
+    welcomed.notified().await;
+    let mut number: LaneId = 0;
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        number += 1;
+        let outbox = Outbox::default();
+        if let Some(io) = shell.sessions.borrow_mut().get_mut(&session) {
+            io.lanes.insert(number, outbox.clone());
+        }
+        tokio::task::spawn_local(outbox.clone().write_to(send));
+        let (shell, connection) = (Rc::clone(shell), connection.clone());
+        tokio::task::spawn_local(async move {
+            let lane = (session, number);
+            if let Err(error) = read_lane(&shell, lane, receive, &outbox).await {
+                refuse(&connection, &error);
+            }
+        });
+    }
+}
+
+async fn read_lane(
+    shell: &Rc<Shell>,
+    (session, lane): (SessionId, LaneId),
+    receive: quinn::RecvStream,
+    outbox: &Outbox,
+) -> Result<(), ReadFrameError> {
+    let mut frames = FrameReader::new(receive, MAX_PAYLOAD);
+    while let Some(frame) = frames.next().await? {
+        outbox.low_water().await;
+        shell.with(|node, now| node.handle_lane_frame(now, session, lane, frame));
+    }
+    Ok(())
+}
+
+/// Closes a connection whose bytes are not frames. One that broke by itself needs no closing.
+fn refuse(connection: &quinn::Connection, error: &ReadFrameError) {
+    if matches!(error, ReadFrameError::Decode(_) | ReadFrameError::CutShort) {
+        backplane::close(connection, CloseCode::ProtocolViolation, &error.to_string());
+    }
+}

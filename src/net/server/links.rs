@@ -1,0 +1,162 @@
+//! Connections of routers and servers: those that come in, and those that are dialled.
+//!
+//! A server sends to another one over the connection that it dialled itself, and listens on the one
+//! that the other dialled. A router's connection carries frames both ways.
+
+use super::Shell;
+use crate::net::backplane::{self, MeetError, Met};
+use crate::net::frames::FrameReader;
+use crate::net::outbox::Outbox;
+use crate::node::server::Link;
+use crate::wire::Name;
+use crate::wire::backplane::{Message, Purpose, Role};
+use crate::wire::session::CloseCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long to wait before a server is dialled again.
+const REDIAL_DELAY: Duration = Duration::from_millis(100);
+
+/// A router at the other end of a connection for frames.
+pub(super) struct RouterLink {
+    pub(super) name: Name,
+    pub(super) incarnation: u64,
+}
+
+/// Accepts connections until the endpoint closes.
+pub(super) async fn accept(shell: Rc<Shell>, endpoint: quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        let shell = Rc::clone(&shell);
+        tokio::task::spawn_local(async move {
+            let from = incoming.remote_address();
+            let met = async { shell.identity.welcome(incoming.await?).await };
+            match met.await {
+                Ok(met) => serve(&shell, met).await,
+                Err(error) => tracing::warn!(%from, %error, "a backplane connection was refused"),
+            }
+        });
+    }
+}
+
+async fn serve(shell: &Rc<Shell>, met: Met) {
+    match (met.peer.role, met.peer.purpose) {
+        (Role::Router, Purpose::Frames) => serve_router(shell, met).await,
+        (Role::Router, Purpose::Bodies) => {
+            let router = (met.peer.name.clone(), met.peer.incarnation);
+            let connection = met.connection.clone();
+            let id = connection.stable_id();
+            shell.body_connections.borrow_mut().insert(router.clone(), connection.clone());
+            shell.body_connected.notify_waiters();
+            connection.closed().await;
+            let mut connections = shell.body_connections.borrow_mut();
+            if connections.get(&router).is_some_and(|newest| newest.stable_id() == id) {
+                connections.remove(&router);
+            }
+        }
+        (Role::Server, Purpose::Frames) => {
+            let link = Link::Server(met.peer.name.clone());
+            read_messages(shell, &link, met.frames).await;
+        }
+        (Role::Server, Purpose::Bodies) => {
+            let reason = "servers send each other no bodies";
+            backplane::close(&met.connection, CloseCode::ProtocolViolation, reason);
+        }
+    }
+}
+
+async fn serve_router(shell: &Rc<Shell>, met: Met) {
+    let Met { connection, peer, send, frames } = met;
+    let link = Link::Router(shell.next_link.replace(shell.next_link.get() + 1));
+    tracing::info!(router = %peer.name, "linked to a router");
+    let outbox = Outbox::default();
+    tokio::task::spawn_local(outbox.clone().write_to(send));
+    let router = RouterLink { name: peer.name.clone(), incarnation: peer.incarnation };
+    shell.routers.borrow_mut().insert(link.clone(), router);
+    shell.outboxes.borrow_mut().insert(link.clone(), outbox);
+    shell.with(|node, now| node.handle_link_up(now, &link));
+    tokio::select! {
+        () = read_messages(shell, &link, frames) => {}
+        _ = connection.closed() => {}
+    }
+    shell.routers.borrow_mut().remove(&link);
+    shell.outboxes.borrow_mut().remove(&link);
+    shell.with(|node, now| node.handle_link_down(now, &link));
+    backplane::close(&connection, CloseCode::Done, "the link is given up");
+}
+
+/// Hands messages to the machine until the link breaks or speaks nonsense.
+async fn read_messages(shell: &Rc<Shell>, link: &Link, mut frames: FrameReader) {
+    loop {
+        let message = match frames.next().await {
+            Ok(Some(frame)) => Message::decode(&frame),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(?link, %error, "a link broke");
+                return;
+            }
+        };
+        match message {
+            Ok(message) => shell.with(|node, now| node.handle_message(now, link, message)),
+            Err(error) => {
+                tracing::warn!(?link, %error, "a malformed frame came over the backplane");
+                return;
+            }
+        }
+    }
+}
+
+/// Keeps the connection over which this server sends to another one, for ever.
+pub(super) async fn keep_link(
+    shell: Rc<Shell>,
+    endpoint: quinn::Endpoint,
+    dialling: quinn::ClientConfig,
+    address: String,
+) {
+    let mut last_complaint = String::new();
+    loop {
+        match hold_link(&shell, &endpoint, &dialling, &address).await {
+            Ok(Held::Broke) => last_complaint.clear(),
+            Ok(Held::Ourselves) => return,
+            Err(error) => {
+                // Each reason once, not ten times a second.
+                let complaint = error.to_string();
+                if complaint != last_complaint {
+                    tracing::warn!(%address, %error, "a server cannot be reached");
+                    last_complaint = complaint;
+                }
+            }
+        }
+        tokio::time::sleep(REDIAL_DELAY).await;
+    }
+}
+
+/// How a dialled link ended.
+enum Held {
+    Broke,
+    /// The address is our own: a list of all servers may be given to each of them.
+    Ourselves,
+}
+
+async fn hold_link(
+    shell: &Rc<Shell>,
+    endpoint: &quinn::Endpoint,
+    dialling: &quinn::ClientConfig,
+    address: &str,
+) -> Result<Held, MeetError> {
+    let address = backplane::look_up(address).await?;
+    let dial = shell.identity.dial(endpoint, dialling.clone(), address, Purpose::Frames);
+    let Met { connection, peer, send, frames: _frames } = dial.await?;
+    if peer.name == shell.identity.name {
+        backplane::close(&connection, CloseCode::Done, "the same server");
+        return Ok(Held::Ourselves);
+    }
+    let link = Link::Server(peer.name);
+    let outbox = Outbox::default();
+    tokio::task::spawn_local(outbox.clone().write_to(send));
+    shell.outboxes.borrow_mut().insert(link.clone(), outbox);
+    shell.with(|node, now| node.handle_link_up(now, &link));
+    connection.closed().await;
+    shell.outboxes.borrow_mut().remove(&link);
+    shell.with(|node, now| node.handle_link_down(now, &link));
+    Ok(Held::Broke)
+}

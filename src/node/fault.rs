@@ -1,0 +1,45 @@
+//! Deliberate mistakes, by which the simulator proves that its checks would find real ones.
+//!
+//! They exist in test builds only: elsewhere [`Planted::is`] is `false` and compiles to nothing.
+
+/// A mistake that a machine can be told to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody compares epochs: the last one heard wins.
+    NoEpochCheck,
+    /// The client takes every "use cached" at its word.
+    NoTagCheck,
+    /// A new primary forgets to release the former one.
+    LostRelease,
+    /// The mirror keeps the old version when a slot gets another key.
+    StaleSlot,
+    /// A call is sent again when its server is lost.
+    ResentCall,
+}
+
+/// Which mistake to make, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planted {
+    #[cfg(test)]
+    fault: Option<Fault>,
+}
+
+impl Planted {
+    /// Makes one mistake.
+    #[cfg(test)]
+    pub fn new(fault: Fault) -> Self {
+        Self { fault: Some(fault) }
+    }
+
+    /// Whether to make this mistake.
+    #[cfg(test)]
+    pub fn is(self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Whether to make this mistake: never.
+    #[cfg(not(test))]
+    pub const fn is(self, _: Fault) -> bool {
+        false
+    }
+}

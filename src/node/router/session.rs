@@ -1,0 +1,283 @@
+//! A client's arrival, its token, its requests.
+
+use super::{LaneId, Output, Request, Router, SessionId, Stage, Title};
+use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
+use crate::wire::session::{
+    Assigned, CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
+};
+use crate::wire::token::Token;
+use crate::wire::{Assignment, ClientId, Epoch, Frame, FrameType, Name, Time};
+use rand::Rng;
+use std::time::Duration;
+
+/// How long a router remembers a client that has no session. The client has its token.
+pub(super) const DEPARTED_MEMORY: Duration = Duration::from_secs(600);
+/// When a client that asked for too much at once should come back.
+const TOO_MANY_RETRY_MS: u64 = 10;
+
+/// One client's connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) state: SessionState,
+    in_flight: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum SessionState {
+    /// Nothing was heard yet.
+    New,
+    /// HELLO came, and no server is known that the client could be given.
+    Waiting { hello: Hello, until: Time },
+    /// The client is known.
+    Open { client: ClientId },
+}
+
+impl Session {
+    fn client(&self) -> Option<ClientId> {
+        match self.state {
+            SessionState::Open { client } => Some(client),
+            _ => None,
+        }
+    }
+}
+
+impl Router {
+    /// A client connected.
+    pub fn handle_connected(&mut self, session: SessionId) {
+        self.sessions.insert(session, Session { state: SessionState::New, in_flight: 0 });
+    }
+
+    /// A client's connection is gone; its answers are no longer wanted.
+    pub fn handle_disconnected(&mut self, now: Time, session: SessionId) {
+        let Some(client) = self.sessions.remove(&session).and_then(|session| session.client())
+        else {
+            return;
+        };
+        self.requests.retain(|_, request| request.session != session);
+        if self.session_of.get(&client) == Some(&session) {
+            self.session_of.remove(&client);
+            self.departed.push_back((now + DEPARTED_MEMORY, client));
+        }
+    }
+
+    /// Forgets clients that have been away for long.
+    pub(super) fn forget_departed(&mut self, now: Time) {
+        while let Some((_, client)) = self.departed.pop_front_if(|(at, _)| *at <= now) {
+            if !self.session_of.contains_key(&client) {
+                self.assignments.remove(&client);
+            }
+        }
+    }
+
+    /// A frame came on the session's first stream.
+    pub fn handle_session_frame(&mut self, now: Time, session: SessionId, frame: &Frame) {
+        let Some(known) = self.sessions.get(&session) else {
+            return;
+        };
+        if !matches!((&known.state, frame.kind()), (SessionState::New, FrameType::Hello)) {
+            let reason = format!("a {:?} frame does not belong here", frame.kind());
+            return self.close(session, CloseCode::ProtocolViolation, reason);
+        }
+        match Hello::decode(frame.payload()) {
+            Ok(hello) => self.handle_hello(now, session, hello),
+            Err(error) => self.close(session, CloseCode::ProtocolViolation, error.to_string()),
+        }
+    }
+
+    fn handle_hello(&mut self, now: Time, session: SessionId, hello: Hello) {
+        if common_version(hello.oldest, hello.newest).is_none() {
+            let (oldest, newest) = (hello.oldest, hello.newest);
+            let reason = format!(
+                "versions {oldest} to {newest} were offered, {OLDEST_VERSION} to {VERSION} are spoken"
+            );
+            return self.close(session, CloseCode::NotWelcome, reason);
+        }
+        if let Some(pool) = hello.pool.as_ref().filter(|pool| **pool != self.config.pool) {
+            let reason = format!("there is no pool {pool}");
+            return self.close(session, CloseCode::NotWelcome, reason);
+        }
+        self.admit(now, session, hello);
+    }
+
+    /// Welcomes a client, or lets it wait until there is a server.
+    fn admit(&mut self, now: Time, session: SessionId, hello: Hello) {
+        let version = common_version(hello.oldest, hello.newest).unwrap_or(VERSION);
+        // A token that is not good any more is no fault of the client's: it becomes a fresh one.
+        let token = hello.token.as_ref().and_then(|sealed| {
+            let token = self.keys.open(sealed, now.as_secs()).ok()?;
+            (token.pool == self.config.pool).then_some(token)
+        });
+        let client = match token {
+            Some(token) => {
+                self.assignments.raise(token.client, token.assignment, Title::Known);
+                token.client
+            }
+            None => match self.choose_primary() {
+                Some(primary) => self.assign_fresh(primary),
+                None => {
+                    let until = now + self.config.request_timeout;
+                    if let Some(known) = self.sessions.get_mut(&session) {
+                        known.state = SessionState::Waiting { hello, until };
+                    }
+                    return;
+                }
+            },
+        };
+        self.supersede(client, session);
+        let Some(assigned) = self.assignments.find(&client) else {
+            return;
+        };
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.state = SessionState::Open { client };
+        }
+        let welcome = Welcome {
+            version,
+            client,
+            token: self.seal(now, client, &assigned.assignment),
+            assignment: assigned.assignment,
+            limits: self.config.limits,
+        };
+        self.outputs.push_back(Output::ToSession { session, frame: welcome.encode() });
+        self.outputs.push_back(Output::Welcomed { session });
+    }
+
+    fn assign_fresh(&mut self, primary: Name) -> ClientId {
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        let client = ClientId(id);
+        let assignment = Assignment { epoch: Epoch::new(1, primary), alternate: None };
+        self.assignments.set(client, assignment, Title::Assign);
+        client
+    }
+
+    /// One live session a client: the newer one wins.
+    fn supersede(&mut self, client: ClientId, session: SessionId) {
+        if let Some(old) = self.session_of.insert(client, session) {
+            let frame = GoawayReason::Superseded.encode();
+            self.outputs.push_back(Output::ToSession { session: old, frame });
+            let reason = "a newer session with the same token took over".to_owned();
+            self.close(old, CloseCode::Superseded, reason);
+        }
+    }
+
+    /// Admits clients that waited for a server; gives up on those that waited too long.
+    pub(super) fn admit_waiting(&mut self, now: Time) {
+        let waiting: Vec<_> = self
+            .sessions
+            .iter()
+            .filter_map(|(id, session)| match &session.state {
+                SessionState::Waiting { hello, until } => Some((*id, hello.clone(), *until)),
+                _ => None,
+            })
+            .collect();
+        for (session, hello, until) in waiting {
+            if now >= until {
+                let reason = "no server can be reached: try again later".to_owned();
+                self.close(session, CloseCode::TooBusy, reason);
+            } else {
+                self.admit(now, session, hello);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, session: SessionId, code: CloseCode, reason: String) {
+        if let Some(client) = self.sessions.remove(&session).and_then(|session| session.client()) {
+            self.requests.retain(|_, request| request.session != session);
+            if self.session_of.get(&client) == Some(&session) {
+                self.session_of.remove(&client);
+                let since = self.last_turn.unwrap_or_default();
+                self.departed.push_back((since + DEPARTED_MEMORY, client));
+            }
+        }
+        self.outputs.push_back(Output::CloseSession { session, code, reason });
+    }
+
+    fn seal(&mut self, now: Time, client: ClientId, assignment: &Assignment) -> bytes::Bytes {
+        let mut nonce = [0; 12];
+        self.rng.fill_bytes(&mut nonce);
+        let expires_s = (now + self.config.token_lifetime).as_secs();
+        let pool = self.config.pool.clone();
+        self.keys.seal(&Token { client, pool, assignment: assignment.clone(), expires_s }, nonce)
+    }
+
+    /// Gives the client its new token: on `lane`, ahead of the reply that made it necessary, or on
+    /// the session's first stream.
+    pub(super) fn announce(&mut self, now: Time, client: ClientId, lane: Option<LaneId>) {
+        let Some(session) = self.session_of.get(&client).copied() else {
+            return;
+        };
+        let Some(assigned) = self.assignments.find(&client) else {
+            return;
+        };
+        let token = self.seal(now, client, &assigned.assignment);
+        let frame = Assigned { token, assignment: assigned.assignment }.encode();
+        self.outputs.push_back(match lane {
+            Some(lane) => Output::ToLane { session, lane, frame },
+            None => Output::ToSession { session, frame },
+        });
+    }
+
+    /// A frame came on a lane. The shell reads lanes once the session is welcome.
+    pub fn handle_lane_frame(&mut self, now: Time, session: SessionId, lane: LaneId, frame: Frame) {
+        let Some(client) = self.sessions.get(&session).and_then(Session::client) else {
+            return;
+        };
+        let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
+        let (true, Ok(inner_id)) = (request, frame.request_id()) else {
+            let reason = format!("a {:?} frame is no request", frame.kind());
+            return self.close(session, CloseCode::ProtocolViolation, reason);
+        };
+        let idempotent = lane::is_idempotent(&frame);
+        let deadline = now + self.config.request_timeout;
+        let (attempts, stage) = (0, Stage::Waiting);
+        let request = Request {
+            session,
+            lane,
+            client,
+            inner_id,
+            frame,
+            idempotent,
+            deadline,
+            attempts,
+            stage,
+        };
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.in_flight += 1;
+        if known.in_flight > self.config.limits.in_flight {
+            let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
+            return self.answer(request, outcome);
+        }
+        self.dispatch(now, request);
+    }
+
+    /// Answers a request ourselves.
+    pub(super) fn answer(&mut self, request: Request, outcome: Outcome) {
+        let frame = Reply { request_id: request.inner_id, outcome }.encode();
+        self.answer_with(&request, frame);
+        self.end(&request);
+    }
+
+    pub(super) fn answer_unavailable(&mut self, request: Request, text: String) {
+        let sent = request.stage != Stage::Waiting;
+        if request.idempotent || !sent {
+            self.answer(request, Outcome::error(ErrorCode::Unavailable, text));
+        } else {
+            self.answer(request, Outcome::FateUnknown);
+        }
+    }
+
+    pub(super) fn answer_with(&mut self, request: &Request, frame: Frame) {
+        self.replies.count(frame.kind());
+        let (session, lane) = (request.session, request.lane);
+        self.outputs.push_back(Output::ToLane { session, lane, frame });
+    }
+
+    /// A request is over.
+    pub(super) fn end(&mut self, request: &Request) {
+        if let Some(session) = self.sessions.get_mut(&request.session) {
+            session.in_flight -= 1;
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The server: owns clients, their mirrors and the items it has at hand.
+//!
+//! - [`ownership`](self): who may be served here, and what a client's arrival changes;
+//! - `serve`: a request from its frame to its reply, by way of the source;
+//! - `replicate`: the alternate, and what it must know;
+//! - `peers`: statuses, releases, and coming back after a pause.
+
+mod ownership;
+mod peers;
+mod replicate;
+mod serve;
+mod view;
+
+use crate::cluster::{Board, Choice};
+use crate::mirror::{Items, Mirror, Store, Version};
+use crate::node::Planted;
+use crate::wire::backplane::{Forward, Message, SelfState};
+use crate::wire::lane::Validator;
+use crate::wire::{Assignment, ClientId, Epoch, HeaderBlock, Key, Name, Time};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use slab::Slab;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use view::{ClientView, ServerView};
+
+/// A status goes out so long after a change, with all that changed meanwhile.
+pub const STATUS_DELAY: Duration = Duration::from_millis(20);
+/// A status goes out so often even when nothing changed.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// The loop turns at least so often.
+pub const TURN_INTERVAL: Duration = Duration::from_millis(100);
+/// A server whose loop stood still for so long was paused: frozen, or its machine was.
+pub const PAUSE: Duration = Duration::from_secs(1);
+/// How long a returned server waits for others that do not answer.
+pub const RETURN_GRACE: Duration = Duration::from_secs(2);
+/// How often a question to a peer, or a release, is repeated until it is answered.
+pub const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
+/// Requests that a returned server holds back until it knows which clients are still its own.
+pub const MAX_HELD_BACK: usize = 4096;
+
+const _: () = assert!(TURN_INTERVAL.as_millis() * 4 < PAUSE.as_millis(), "a busy turn is no pause");
+
+/// What a server is told about itself.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Its stable name.
+    pub name: Name,
+    /// Where it is.
+    pub zone: Option<Name>,
+    /// With so many clients as primary it hands the next new one on.
+    pub threshold: u64,
+    /// With so many clients as primary it answers BUSY.
+    pub capacity: u64,
+    /// Slots that a client may use.
+    pub slots: u64,
+    /// Bytes of payload it keeps.
+    pub memory: usize,
+    /// Distinguishes its runs: a later one has a higher number.
+    pub incarnation: u64,
+    /// Its operating system process, for its status.
+    pub pid: u64,
+    /// Where its admin pages are, for its status.
+    pub admin: String,
+    /// A mistake to make, in tests of the simulator.
+    pub planted: Planted,
+}
+
+/// The other end of a backplane connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Link {
+    /// A connection that a router opened, by the shell's number for it.
+    Router(u64),
+    /// The other server of this name.
+    Server(Name),
+}
+
+/// What the server wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message. Messages to one link arrive in order, or the link goes down.
+    Send {
+        /// Where to.
+        to: Link,
+        /// What.
+        message: Message,
+    },
+    /// Send a version's bytes on a stream of their own.
+    SendBody {
+        /// To which router.
+        to: Link,
+        /// The router's number for the request.
+        request_id: u64,
+        /// Whose bytes.
+        version: Arc<Version>,
+    },
+    /// Send the bytes of an unmirrored item, from where the retrieval left them.
+    SendUnmirrored {
+        /// To which router.
+        to: Link,
+        /// The router's number for the request.
+        request_id: u64,
+        /// The key, for the tag at the end.
+        key: Key,
+        /// The retrieval that found it.
+        ticket: u64,
+    },
+    /// Ask the source, and hand its answer to [`Server::handle_retrieved`].
+    Retrieve {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// What.
+        key: Key,
+        /// The version that is here already.
+        known: Option<Arc<Version>>,
+    },
+}
+
+/// What the source said.
+#[derive(Clone, Debug)]
+pub enum Retrieved {
+    /// The known version is the current one.
+    Unchanged,
+    /// This is the current version.
+    Version(Arc<Version>),
+    /// The item is too large to be kept; the shell has it open under the ticket.
+    Unmirrored {
+        /// Its headers.
+        headers: HeaderBlock,
+        /// How many bytes it has.
+        length: u64,
+    },
+    /// There is no such item.
+    NotFound,
+    /// The client may not have it.
+    Refused(String),
+    /// The source failed.
+    Failed(String),
+}
+
+/// What a server is to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientRole {
+    /// Services it.
+    Primary,
+    /// Would take over.
+    Alternate,
+}
+
+/// What a server knows of one client.
+#[derive(Debug)]
+struct Record {
+    role: ClientRole,
+    epoch: Epoch,
+    /// The other mirror's holder, for a primary.
+    alternate: Option<Name>,
+    mirror: Mirror,
+    /// Entries sent to the alternate, or received from the primary, since MIRROR_BEGIN.
+    sequence: u64,
+    /// Servers to which a release is owed, kept by the alternate in case it must pay.
+    former: Vec<Name>,
+    /// The router that asked last: it is told of a new alternate.
+    router: Option<Link>,
+    /// Why this alternate.
+    choice: Option<Arc<Choice>>,
+}
+
+impl Record {
+    fn assignment(&self, own: &Name) -> Assignment {
+        let alternate = match self.role {
+            ClientRole::Primary => self.alternate.clone(),
+            ClientRole::Alternate => Some(own.clone()),
+        };
+        Assignment { epoch: self.epoch.clone(), alternate }
+    }
+}
+
+/// A request between its frame and its reply.
+#[derive(Debug)]
+struct Pending {
+    link: Link,
+    request_id: u64,
+    client: ClientId,
+    /// The epoch that the router asked under.
+    asked: Epoch,
+    standby: bool,
+    deadline: Time,
+    /// The client's own number.
+    inner_id: u64,
+    slot: u64,
+    key: Key,
+    validator: Validator,
+}
+
+/// One question to the source, and who waits for the answer.
+#[derive(Debug)]
+struct Retrieval {
+    key: Key,
+    known: Option<Arc<Version>>,
+    waiters: Vec<Pending>,
+}
+
+/// Counts what a server did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Clients handed on to a second server.
+    pub handed_on_clients: u64,
+    /// Clients taken because they must be served.
+    pub must_served_clients: u64,
+    /// Clients dropped because they had been taken over.
+    pub released_clients: u64,
+    /// Clients taken over from other servers.
+    pub taken_over_clients: u64,
+    /// Mirror entries that a validator proved wrong.
+    pub drifted_entries: u64,
+    /// Retrievals asked of the source.
+    pub retrievals: u64,
+}
+
+/// The state of being back after a pause.
+#[derive(Debug)]
+struct Return {
+    round: u64,
+    since: Time,
+    repeat_at: Time,
+    awaited: BTreeSet<Name>,
+    held_back: VecDeque<(Link, Forward)>,
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    board: Board,
+    store: Store,
+    items: Items,
+    clients: BTreeMap<ClientId, Record>,
+    primary_clients: u64,
+    counters: Counters,
+    retrievals: Slab<Retrieval>,
+    /// Retrievals that have not started yet: requests for the same key may join them.
+    joinable: HashMap<Key, usize>,
+    routers: BTreeSet<Link>,
+    /// Releases owed: to whom, of which client, in which epoch.
+    debts: BTreeMap<(Name, ClientId), Epoch>,
+    /// Clients as primary that have no alternate, because there was no other server.
+    alone: BTreeSet<ClientId>,
+    /// Clients handed on a moment ago, to whom, and until when that is remembered.
+    handed_on: BTreeMap<ClientId, (Name, Time)>,
+    returning: Option<Return>,
+    rounds: u64,
+    status_sequence: u64,
+    status_due: Time,
+    debts_due: Time,
+    last_turn: Option<Time>,
+    outputs: VecDeque<Output>,
+}
+
+impl Server {
+    /// A server that lists no clients.
+    pub fn new(config: ServerConfig) -> Self {
+        Self {
+            board: Board::default(),
+            store: Store::default(),
+            items: Items::new(config.memory),
+            clients: BTreeMap::new(),
+            primary_clients: 0,
+            counters: Counters::default(),
+            retrievals: Slab::new(),
+            joinable: HashMap::new(),
+            routers: BTreeSet::new(),
+            debts: BTreeMap::new(),
+            alone: BTreeSet::new(),
+            handed_on: BTreeMap::new(),
+            returning: None,
+            rounds: 0,
+            status_sequence: 0,
+            status_due: Time::default(),
+            debts_due: Time::default(),
+            last_turn: None,
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Its stable name.
+    pub fn name(&self) -> &Name {
+        &self.config.name
+    }
+
+    /// What it says of its own state.
+    pub fn state(&self) -> SelfState {
+        if self.returning.is_some() { SelfState::Returned } else { SelfState::Ready }
+    }
+
+    /// A message came in over a link.
+    pub fn handle_message(&mut self, now: Time, from: &Link, message: Message) {
+        self.turn(now);
+        match (message, from) {
+            (Message::Forward(forward), Link::Router(_)) => {
+                self.handle_forward(now, from, forward);
+            }
+            (Message::Ping { number }, _) => self.send(from, Message::Pong { number }),
+            (Message::WhoHolds { query, client }, _) => self.answer_who_holds(from, query, client),
+            (message, Link::Server(name)) => {
+                let name = name.clone();
+                self.handle_peer_message(now, &name, message);
+            }
+            // A router has nothing else to say; its certificate vouches for its manners.
+            (_, Link::Router(_)) => {}
+        }
+    }
+
+    /// Time passed: call at the moment of [`Server::poll_timeout`] at the latest.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.turn(now);
+        self.settle_if_waited_enough(now);
+        self.forget_handed_on(now);
+        if now >= self.debts_due {
+            self.debts_due = now + REPEAT_INTERVAL;
+            self.pay_debts(None);
+        }
+        if now >= self.status_due {
+            self.push_status(now);
+        }
+    }
+
+    /// When [`Server::handle_timeout`] must be called next.
+    pub fn poll_timeout(&self) -> Time {
+        let turn = self.last_turn.map_or(Time::default(), |last| last + TURN_INTERVAL);
+        let debts = if self.debts.is_empty() { turn } else { self.debts_due };
+        turn.min(self.status_due).min(debts)
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front()?;
+        if let Output::Retrieve { key, ticket, .. } = &output
+            && self.joinable.get(key) == Some(&(*ticket as usize))
+        {
+            // From here on the source may already have looked: later requests ask anew.
+            self.joinable.remove(key);
+        }
+        Some(output)
+    }
+
+    fn send(&mut self, to: &Link, message: Message) {
+        self.outputs.push_back(Output::Send { to: to.clone(), message });
+    }
+
+    fn send_to_server(&mut self, name: &Name, message: Message) {
+        self.outputs.push_back(Output::Send { to: Link::Server(name.clone()), message });
+    }
+
+    /// Every input passes here: the loop turned, and perhaps had stood still before.
+    fn turn(&mut self, now: Time) {
+        let paused = self.last_turn.is_some_and(|last| now.since(last) >= PAUSE);
+        self.last_turn = Some(now);
+        if paused {
+            self.begin_return(now);
+        }
+    }
+
+    fn status_changed(&mut self, now: Time) {
+        self.status_due = self.status_due.min(now + STATUS_DELAY);
+    }
+}
+
+/// Bytes that end an unmirrored body: the tag, once it is known.
+pub fn unmirrored_trailer(key: &Key, digest: &crate::wire::Digest) -> Bytes {
+    Bytes::copy_from_slice(&key.tag(digest).0)
+}

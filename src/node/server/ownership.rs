@@ -1,0 +1,224 @@
+//! Who may be served here.
+//!
+//! A server serves only clients that it lists as primary. It comes to list one in four ways: a
+//! fresh client that a router assigns, one that another server handed on, one whose mirror it holds
+//! as alternate when a router says that the primary is gone, and one that a router assigns afresh at
+//! a higher term because nobody holds it any more. Everything else gets NOT_OWNER, with what is
+//! known of the owner; the higher epoch wins wherever two meet.
+
+use super::{ClientRole, Link, MAX_HELD_BACK, Record, Server};
+use crate::mirror::Mirror;
+use crate::node::Fault;
+use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
+use crate::wire::lane::{Outcome, Reply};
+use crate::wire::{ClientId, Name, Time};
+use std::time::Duration;
+
+/// When a client that met a full pool should come back.
+const BUSY_RETRY_MS: u64 = 1000;
+/// How long a server remembers to whom it handed a client on.
+const HANDED_ON_MEMORY: Duration = Duration::from_secs(1);
+
+/// What a server does with a request, by what it knows of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Title {
+    /// Serve it: the client is listed as primary.
+    Owned,
+    /// Serve it as a hedge: the client's mirror is here.
+    StandBy,
+    /// List the client as primary, in the epoch that the router names, then serve it.
+    Adopt,
+    /// The client is fresh, and here it is to be decided whether there is room.
+    Fresh,
+    /// Not ours.
+    Foreign,
+    /// Not ours, and our record of it is out of date.
+    Outdated,
+}
+
+impl Server {
+    pub(super) fn handle_forward(&mut self, now: Time, link: &Link, forward: Forward) {
+        if let Some(returning) = &mut self.returning {
+            if returning.held_back.len() < MAX_HELD_BACK {
+                returning.held_back.push_back((link.clone(), forward));
+            } else {
+                self.refuse_ownership(link, &forward);
+            }
+            return;
+        }
+        match self.title(&forward) {
+            Title::Owned => self.serve(now, link, forward),
+            Title::StandBy => self.serve(now, link, forward),
+            Title::Adopt => {
+                self.adopt(now, &forward);
+                self.serve(now, link, forward);
+            }
+            Title::Fresh => self.handle_fresh(now, link, forward),
+            Title::Foreign => self.refuse_ownership(link, &forward),
+            Title::Outdated => {
+                self.drop_as_released(now, &forward.client, None);
+                self.refuse_ownership(link, &forward);
+            }
+        }
+    }
+
+    fn title(&self, forward: &Forward) -> Title {
+        let names_us = forward.epoch.primary == self.config.name;
+        let Some(record) = self.clients.get(&forward.client) else {
+            return match forward.how {
+                How::Assign | How::HandedOn if names_us => Title::Fresh,
+                _ => Title::Foreign,
+            };
+        };
+        let higher = forward.epoch > record.epoch || self.config.planted.is(Fault::NoEpochCheck);
+        match (record.role, forward.how) {
+            (_, How::Standby) => Title::StandBy,
+            (ClientRole::Primary, _) if !higher => Title::Owned,
+            (_, How::Takeover | How::Assign | How::HandedOn) if higher && names_us => Title::Adopt,
+            // Known to the router at an epoch that we never heard of: we were away meanwhile.
+            (_, How::Known) if higher => Title::Outdated,
+            _ => Title::Foreign,
+        }
+    }
+
+    /// Room is decided by our own exact count; the router only had our last status.
+    fn handle_fresh(&mut self, now: Time, link: &Link, forward: Forward) {
+        let must_serve = forward.how == How::HandedOn;
+        let below_threshold = self.primary_clients < self.config.threshold;
+        if !below_threshold
+            && !must_serve
+            && let Some(to) = self.second_server(now, forward.client)
+        {
+            self.send(link, Message::HandedOn { request_id: forward.request_id, to });
+            return;
+        }
+        if self.primary_clients >= self.config.capacity {
+            self.reply_busy(link, &forward);
+            return;
+        }
+        if must_serve {
+            self.counters.must_served_clients += 1;
+        }
+        self.adopt(now, &forward);
+        self.serve(now, link, forward);
+    }
+
+    /// The server that a client is handed on to: the same one for all requests that were already on
+    /// their way, and one client counted once.
+    fn second_server(&mut self, now: Time, client: ClientId) -> Option<Name> {
+        if let Some((to, _)) = self.handed_on.get(&client) {
+            return Some(to.clone());
+        }
+        let to = self.board.choose_second(&self.config.name)?.chosen().clone();
+        self.board.count_sent(&to);
+        self.counters.handed_on_clients += 1;
+        self.status_changed(now);
+        self.handed_on.insert(client, (to.clone(), now + HANDED_ON_MEMORY));
+        Some(to)
+    }
+
+    pub(super) fn forget_handed_on(&mut self, now: Time) {
+        self.handed_on.retain(|_, (_, until)| *until > now);
+    }
+
+    /// Lists the client as primary in the epoch that the router named. A mirror that is here stays,
+    /// and stays warm.
+    fn adopt(&mut self, now: Time, forward: &Forward) {
+        let old = self.clients.remove(&forward.client);
+        let mut former = forward.former.clone();
+        let mut mirror = Mirror::default();
+        let mut former_alternate = None;
+        if let Some(record) = old {
+            match record.role {
+                ClientRole::Primary => former_alternate = record.alternate,
+                ClientRole::Alternate => {
+                    self.counters.taken_over_clients += 1;
+                    former.push(record.epoch.primary);
+                    self.primary_clients += 1;
+                }
+            }
+            former.extend(record.former);
+            mirror = record.mirror;
+        } else {
+            self.primary_clients += 1;
+        }
+        let former = self.distinct_others(former);
+        if !self.config.planted.is(Fault::LostRelease) {
+            for name in &former {
+                self.debts.insert((name.clone(), forward.client), forward.epoch.clone());
+            }
+        }
+        let record = Record {
+            role: ClientRole::Primary,
+            epoch: forward.epoch.clone(),
+            alternate: former_alternate,
+            mirror,
+            sequence: 0,
+            former,
+            router: None,
+            choice: None,
+        };
+        self.clients.insert(forward.client, record);
+        self.choose_alternate(forward.client);
+        self.pay_debts(Some(&forward.client));
+        self.status_changed(now);
+    }
+
+    /// Other servers' names, each once, no more than a frame may carry: the newest ones.
+    fn distinct_others(&self, mut names: Vec<Name>) -> Vec<Name> {
+        let mut distinct = Vec::new();
+        for name in names.drain(..) {
+            if name != self.config.name && !distinct.contains(&name) {
+                distinct.push(name);
+            }
+        }
+        distinct.truncate(MAX_FORMER);
+        distinct
+    }
+
+    fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
+        let record = self.clients.get(&forward.client);
+        let known = record.map(|record| record.assignment(&self.config.name));
+        self.send(link, Message::NotOwner { request_id: forward.request_id, known });
+    }
+
+    fn reply_busy(&mut self, link: &Link, forward: &Forward) {
+        // A frame whose request id cannot be read came from a client that cannot read a reply.
+        let Ok(request_id) = forward.inner.request_id() else {
+            return;
+        };
+        let outcome = Outcome::Busy { retry_after_ms: BUSY_RETRY_MS };
+        let inner = Reply { request_id, outcome }.encode();
+        let request_id = forward.request_id;
+        self.send(link, Message::Reply { request_id, assignment: None, by: None, inner });
+    }
+
+    /// Forgets a client that another server has taken, in an epoch that names `taker`.
+    pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, taker: Option<&Name>) {
+        let Some(mut record) = self.clients.remove(client) else {
+            return;
+        };
+        self.store.clear(&mut record.mirror);
+        if record.role == ClientRole::Primary {
+            self.primary_clients -= 1;
+            self.counters.released_clients += 1;
+            self.alone.remove(client);
+            if let Some(alternate) = record.alternate
+                && Some(&alternate) != taker
+            {
+                let epoch = record.epoch;
+                self.send_to_server(&alternate, Message::MirrorEnd { client: *client, epoch });
+            }
+        }
+        self.status_changed(now);
+    }
+
+    pub(super) fn answer_who_holds(&mut self, link: &Link, query: u64, client: ClientId) {
+        let holding = self.clients.get(&client).map(|record| Holding {
+            as_primary: record.role == ClientRole::Primary,
+            assignment: record.assignment(&self.config.name),
+            entries: record.mirror.len() as u64,
+        });
+        self.send(link, Message::Holds { query, client, holding });
+    }
+}

@@ -1,0 +1,211 @@
+//! The alternate of each client that this server is primary of, and what it must know.
+//!
+//! A mirror is sent whole when an alternate is chosen (MIRROR_BEGIN, then every entry), and entry by
+//! entry from then on, over one ordered link. When the link breaks, or the alternate goes away,
+//! another alternate is chosen in the next change of the epoch, and gets the mirror whole again: so
+//! there is never a mirror with a hole in it.
+
+use super::{ClientRole, Link, Record, Server};
+use crate::mirror::Mirror;
+use crate::node::Fault;
+use crate::wire::backplane::Message;
+use crate::wire::{Assignment, ClientId, Epoch, Fingerprint, Key, Name, Time};
+
+impl Server {
+    /// Picks an alternate by status, in the next change of the epoch, and starts to mirror to it.
+    pub(super) fn choose_alternate(&mut self, client: ClientId) {
+        let zone = self.config.zone.as_ref();
+        let choice = self.board.choose_alternate(&self.config.name, zone);
+        let Some(record) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let old = record.alternate.take();
+        if choice.is_none() && old.is_none() {
+            self.alone.insert(client);
+            return;
+        }
+        let Some(next) = record.epoch.next_change() else {
+            // There is no epoch in which another alternate could be announced: all stays as it is.
+            if old.is_none() {
+                self.alone.insert(client);
+            }
+            record.alternate = old;
+            return;
+        };
+        let ended = std::mem::replace(&mut record.epoch, next);
+        record.sequence = 0;
+        record.alternate = choice.as_ref().map(|choice| choice.chosen().clone());
+        record.choice = choice;
+        let new = record.alternate.clone();
+        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
+            self.send_to_server(&old, Message::MirrorEnd { client, epoch: ended });
+        }
+        match new {
+            Some(new) => {
+                self.alone.remove(&client);
+                self.board.count_sent(&new);
+                self.send_whole_mirror(client, &new);
+            }
+            None => {
+                self.alone.insert(client);
+            }
+        }
+    }
+
+    /// The same, and tells the router that the client came by.
+    pub(super) fn replace_alternate(&mut self, client: ClientId) {
+        self.choose_alternate(client);
+        let Some(record) = self.clients.get(&client) else {
+            return;
+        };
+        let assignment = record.assignment(&self.config.name);
+        if let Some(router) = record.router.clone() {
+            self.send(&router, Message::AssignmentChanged { client, assignment });
+        }
+    }
+
+    /// Picks new alternates for all clients that had `gone`.
+    pub(super) fn replace_alternates_at(&mut self, gone: &Name) {
+        let theirs = |record: &Record| {
+            record.role == ClientRole::Primary && record.alternate.as_ref() == Some(gone)
+        };
+        let clients: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, record)| theirs(record))
+            .map(|(client, _)| *client)
+            .collect();
+        clients.into_iter().for_each(|client| self.replace_alternate(client));
+    }
+
+    /// Picks alternates for all clients that have none.
+    pub(super) fn find_company(&mut self) {
+        for client in std::mem::take(&mut self.alone) {
+            self.replace_alternate(client);
+        }
+    }
+
+    fn send_whole_mirror(&mut self, client: ClientId, alternate: &Name) {
+        let Some(record) = self.clients.get_mut(&client) else {
+            return;
+        };
+        let epoch = record.epoch.clone();
+        let former = record.former.clone();
+        let to = Link::Server(alternate.clone());
+        let mut messages = vec![Message::MirrorBegin { client, epoch: epoch.clone(), former }];
+        for (slot, held) in self.store.entries(&record.mirror) {
+            record.sequence += 1;
+            messages.push(Message::Mirror {
+                client,
+                epoch: epoch.clone(),
+                sequence: record.sequence,
+                slot,
+                key: held.key.clone(),
+                version: held.version.copied(),
+            });
+        }
+        messages.into_iter().for_each(|message| self.send(&to, message));
+    }
+
+    /// Tells the alternate of one changed entry.
+    pub(super) fn replicate(
+        &mut self,
+        client: &ClientId,
+        slot: u64,
+        key: &Key,
+        version: Option<&Fingerprint>,
+    ) {
+        let Some(record) = self.clients.get_mut(client) else {
+            return;
+        };
+        let Some(alternate) = record.alternate.clone() else {
+            return;
+        };
+        record.sequence += 1;
+        let message = Message::Mirror {
+            client: *client,
+            epoch: record.epoch.clone(),
+            sequence: record.sequence,
+            slot,
+            key: key.clone(),
+            version: version.copied(),
+        };
+        self.send_to_server(&alternate, message);
+    }
+
+    /// Another server makes this one the alternate of a client.
+    pub(super) fn handle_mirror_begin(
+        &mut self,
+        now: Time,
+        from: &Name,
+        client: ClientId,
+        epoch: Epoch,
+        former: Vec<Name>,
+    ) {
+        if let Some(record) = self.clients.get(&client) {
+            let again = record.role == ClientRole::Alternate && record.epoch == epoch;
+            let unchecked = self.config.planted.is(Fault::NoEpochCheck);
+            if epoch <= record.epoch && !again && !unchecked {
+                let assignment = record.assignment(&self.config.name);
+                return self.send_to_server(from, Message::MirrorRefused { client, assignment });
+            }
+            self.drop_as_released(now, &client, Some(from));
+        }
+        let record = Record {
+            role: ClientRole::Alternate,
+            epoch,
+            alternate: None,
+            mirror: Mirror::default(),
+            sequence: 0,
+            former,
+            router: None,
+            choice: None,
+        };
+        self.clients.insert(client, record);
+        self.status_changed(now);
+    }
+
+    /// One entry of a mirror that is kept here for another server.
+    pub(super) fn handle_mirror(
+        &mut self,
+        (client, epoch, sequence): (ClientId, Epoch, u64),
+        slot: u64,
+        key: &Key,
+        version: Option<&Fingerprint>,
+    ) {
+        let Some(record) = self.clients.get_mut(&client) else {
+            return;
+        };
+        // Links are ordered and whole, so a gap means a link that broke: a new MIRROR_BEGIN follows.
+        let next = record.role == ClientRole::Alternate
+            && record.epoch == epoch
+            && sequence == record.sequence + 1
+            && slot < self.config.slots;
+        if next {
+            record.sequence = sequence;
+            self.store.set(&mut record.mirror, slot, key, version);
+        }
+    }
+
+    /// This server is no longer a client's alternate.
+    pub(super) fn handle_mirror_end(&mut self, now: Time, client: ClientId, epoch: &Epoch) {
+        let ended =
+            |record: &&Record| record.role == ClientRole::Alternate && record.epoch <= *epoch;
+        if self.clients.get(&client).filter(ended).is_some() {
+            self.drop_as_released(now, &client, None);
+        }
+    }
+
+    /// The alternate knows of a higher epoch: the client was taken from us.
+    pub(super) fn handle_mirror_refused(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        assignment: &Assignment,
+    ) {
+        let lower = |record: &&Record| record.epoch < assignment.epoch;
+        if self.clients.get(&client).filter(lower).is_some() {
+            self.drop_as_released(now, &client, Some(assignment.primary()));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A request on its way to a server, and what its answer adds.
+
+use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
+use crate::wire::frame::{Frame, MAX_PAYLOAD};
+use crate::wire::types::{ClientId, Epoch, Name};
+use bytes::{BufMut, BytesMut};
+
+/// Servers to which a release may be owed for one client, at the most.
+pub const MAX_FORMER: usize = 8;
+
+/// Under what title a server is asked for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum How {
+    /// The router believes that the server lists the client as primary.
+    Known = 0,
+    /// A fresh client; the server may hand it on.
+    Assign = 1,
+    /// A fresh client that another server handed on: must be served below capacity.
+    HandedOn = 2,
+    /// The server's mirror makes it the new primary.
+    Takeover = 3,
+    /// A hedge: read, but change nothing.
+    Standby = 4,
+}
+
+/// A request on its way to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The router's number for it.
+    pub request_id: u64,
+    /// Whose request it is.
+    pub client: ClientId,
+    /// The epoch in which the router asks.
+    pub epoch: Epoch,
+    /// Under what title.
+    pub how: How,
+    /// How long the answer is of use, in milliseconds from now.
+    pub deadline_ms: u64,
+    /// Servers that may still list the client from lower epochs.
+    pub former: Vec<Name>,
+    /// The client's frame, as it came.
+    pub inner: Frame,
+}
+
+/// What told the server that the client's copy is the fresh version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum UseCachedBy {
+    /// The mirror alone.
+    Mirror = 1,
+    /// The client's CRC and length.
+    Crc = 2,
+    /// The client's digest.
+    Strong = 3,
+}
+
+impl How {
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(match reader.byte("title")? {
+            0 => Self::Known,
+            1 => Self::Assign,
+            2 => Self::HandedOn,
+            3 => Self::Takeover,
+            4 => Self::Standby,
+            found => return Err(DecodeError::Unknown { what: "title", found: found.into() }),
+        })
+    }
+}
+
+impl Forward {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        put::varint(out, self.request_id);
+        self.client.encode(out);
+        self.epoch.encode(out);
+        out.put_u8(self.how as u8);
+        put::varint(out, self.deadline_ms);
+        encode_former(&self.former, out);
+        out.extend_from_slice(self.inner.bytes());
+    }
+
+    pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            request_id: reader.varint("request id", MAX_VARINT)?,
+            client: ClientId::decode(reader)?,
+            epoch: Epoch::decode(reader)?,
+            how: How::decode(reader)?,
+            deadline_ms: reader.varint("deadline", MAX_VARINT)?,
+            former: decode_former(reader)?,
+            inner: Frame::parse(reader.rest(), MAX_PAYLOAD)?,
+        })
+    }
+}
+
+pub(super) fn encode_former(former: &[Name], out: &mut BytesMut) {
+    assert!(former.len() <= MAX_FORMER, "{} former servers", former.len());
+    put::varint(out, former.len() as u64);
+    former.iter().for_each(|name| name.encode(out));
+}
+
+pub(super) fn decode_former(reader: &mut Reader) -> Result<Vec<Name>, DecodeError> {
+    let count = reader.varint("count of former servers", MAX_FORMER as u64)?;
+    (0..count).map(|_| Name::decode(reader)).collect()
+}

@@ -1,0 +1,199 @@
+//! Every frame of the backplane but the hello, as one type.
+
+use super::{Forward, Status, UseCachedBy};
+use crate::wire::codec::DecodeError;
+use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
+use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name};
+
+/// Which mirror a server holds of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Whether it services the client, or would take over.
+    pub as_primary: bool,
+    /// The assignment it knows of.
+    pub assignment: Assignment,
+    /// Entries in its mirror.
+    pub entries: u64,
+}
+
+/// Every frame of the backplane but the hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A request on its way to a server.
+    Forward(Forward),
+    /// The answer to a request.
+    Reply {
+        /// The router's number for the request.
+        request_id: u64,
+        /// Given where it differs from what the router asked under.
+        assignment: Option<Assignment>,
+        /// Given with USE_CACHED.
+        by: Option<UseCachedBy>,
+        /// The frame for the client, as it is.
+        inner: Frame,
+    },
+    /// The server does not list the client as primary.
+    NotOwner {
+        /// The router's number for the request.
+        request_id: u64,
+        /// What it knows of who does.
+        known: Option<Assignment>,
+    },
+    /// The server is over its threshold: ask this one, which must serve.
+    HandedOn {
+        /// The router's number for the request.
+        request_id: u64,
+        /// The second server.
+        to: Name,
+    },
+    /// Another worker of this server owns the client.
+    WrongWorker {
+        /// The router's number for the request.
+        request_id: u64,
+        /// How many workers the server has now.
+        workers: u64,
+    },
+    /// A server's numbers.
+    Status(Status),
+    /// The primary has a new alternate.
+    AssignmentChanged {
+        /// Whose assignment.
+        client: ClientId,
+        /// The new one.
+        assignment: Assignment,
+    },
+    /// Starts (again) the mirror that the receiver holds as alternate, empty.
+    MirrorBegin {
+        /// Whose mirror.
+        client: ClientId,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// Servers to which a release is still owed.
+        former: Vec<Name>,
+    },
+    /// One entry of the mirror changed.
+    Mirror {
+        /// Whose mirror.
+        client: ClientId,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// Counts the entries sent since MIRROR_BEGIN, from 1.
+        sequence: u64,
+        /// Which entry.
+        slot: u64,
+        /// What the slot holds now.
+        key: Key,
+        /// The version that the client holds, when that is known.
+        version: Option<Fingerprint>,
+    },
+    /// The receiver is no longer the alternate.
+    MirrorEnd {
+        /// Whose mirror.
+        client: ClientId,
+        /// The epoch in which it was.
+        epoch: Epoch,
+    },
+    /// The receiver's epoch for a client is lower than the sender's.
+    MirrorRefused {
+        /// Whose mirror.
+        client: ClientId,
+        /// What the sender knows.
+        assignment: Assignment,
+    },
+    /// The client was taken from the receiver.
+    Release {
+        /// Whose assignment.
+        client: ClientId,
+        /// Drops only what is lower.
+        epoch: Epoch,
+    },
+    /// Pays a release.
+    Released {
+        /// Whose assignment.
+        client: ClientId,
+        /// The epoch that the release named.
+        epoch: Epoch,
+    },
+    /// The sender was paused, and asks what it is owed.
+    Returned {
+        /// Repeated in the answer.
+        round: u64,
+    },
+    /// All releases owed to the receiver have been sent before this.
+    Settled {
+        /// From the question.
+        round: u64,
+    },
+    /// Which mirror do you hold of this client?
+    WhoHolds {
+        /// Repeated in the answer.
+        query: u64,
+        /// Whose.
+        client: ClientId,
+    },
+    /// The answer.
+    Holds {
+        /// From the question.
+        query: u64,
+        /// Whose.
+        client: ClientId,
+        /// The mirror, if any.
+        holding: Option<Holding>,
+    },
+    /// Are you there?
+    Ping {
+        /// Repeated in the answer.
+        number: u64,
+    },
+    /// Yes.
+    Pong {
+        /// From the question.
+        number: u64,
+    },
+    /// The request's answer is no longer wanted.
+    Cancel {
+        /// The router's number for the request.
+        request_id: u64,
+    },
+}
+
+impl Message {
+    /// The type of the frame that carries it.
+    pub fn frame_type(&self) -> FrameType {
+        match self {
+            Self::Forward(_) => FrameType::Forward,
+            Self::Reply { .. } => FrameType::Reply,
+            Self::NotOwner { .. } => FrameType::NotOwner,
+            Self::HandedOn { .. } => FrameType::HandedOn,
+            Self::WrongWorker { .. } => FrameType::WrongWorker,
+            Self::Status(_) => FrameType::Status,
+            Self::AssignmentChanged { .. } => FrameType::AssignmentChanged,
+            Self::MirrorBegin { .. } => FrameType::MirrorBegin,
+            Self::Mirror { .. } => FrameType::Mirror,
+            Self::MirrorEnd { .. } => FrameType::MirrorEnd,
+            Self::MirrorRefused { .. } => FrameType::MirrorRefused,
+            Self::Release { .. } => FrameType::Release,
+            Self::Released { .. } => FrameType::Released,
+            Self::Returned { .. } => FrameType::Returned,
+            Self::Settled { .. } => FrameType::Settled,
+            Self::WhoHolds { .. } => FrameType::WhoHolds,
+            Self::Holds { .. } => FrameType::Holds,
+            Self::Ping { .. } => FrameType::Ping,
+            Self::Pong { .. } => FrameType::Pong,
+            Self::Cancel { .. } => FrameType::Cancel,
+        }
+    }
+
+    /// Writes the frame.
+    pub fn encode(&self) -> Frame {
+        Frame::build(self.frame_type(), MAX_BACKPLANE_PAYLOAD, |out| self.encode_payload(out))
+    }
+
+    /// Reads a frame.
+    pub fn decode(frame: &Frame) -> Result<Self, DecodeError> {
+        let mut reader = frame.payload();
+        let message = Self::decode_payload(frame.kind(), &mut reader)?;
+        reader.finish("backplane frame")?;
+        Ok(message)
+    }
+}

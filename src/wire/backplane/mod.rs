@@ -1,0 +1,16 @@
+//! Frames of the backplane: between routers and servers, and among servers.
+
+mod forward;
+mod hello;
+mod message;
+mod payload;
+mod status;
+
+pub use forward::{Forward, How, MAX_FORMER, UseCachedBy};
+pub use hello::{Purpose, Role, ServerHello};
+pub use message::{Holding, Message};
+pub use payload::answer_reserved;
+pub use status::{MAX_ADDRESS, SelfState, Status};
+
+/// The ALPN of the backplane.
+pub const ALPN: &[u8] = b"understudy-backplane/1";

@@ -1,0 +1,241 @@
+//! How the fields of each [`Message`] are written and read.
+
+use super::forward::{decode_former, encode_former};
+use super::{Forward, Holding, Message, Status, UseCachedBy};
+use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
+use crate::wire::frame::{Frame, FrameType, MAX_PAYLOAD};
+use crate::wire::lane::{ErrorCode, MAX_SLOTS, Outcome, Reply};
+use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name};
+use bytes::{BufMut, BytesMut};
+
+impl Message {
+    pub(super) fn encode_payload(&self, out: &mut BytesMut) {
+        match self {
+            Self::Forward(forward) => forward.encode(out),
+            Self::Reply { request_id, assignment, by, inner } => {
+                put::varint(out, *request_id);
+                encode_assignment_option(assignment.as_ref(), out);
+                out.put_u8(by.map_or(0, |by| by as u8));
+                out.extend_from_slice(inner.bytes());
+            }
+            Self::NotOwner { request_id, known } => {
+                put::varint(out, *request_id);
+                encode_assignment_option(known.as_ref(), out);
+            }
+            Self::HandedOn { request_id, to } => {
+                put::varint(out, *request_id);
+                to.encode(out);
+            }
+            Self::WrongWorker { request_id, workers } => {
+                put::varint(out, *request_id);
+                put::varint(out, *workers);
+            }
+            Self::Status(status) => status.encode(out),
+            Self::AssignmentChanged { client, assignment }
+            | Self::MirrorRefused { client, assignment } => {
+                client.encode(out);
+                assignment.encode(out);
+            }
+            Self::MirrorBegin { client, epoch, former } => {
+                client.encode(out);
+                epoch.encode(out);
+                encode_former(former, out);
+            }
+            Self::Mirror { client, epoch, sequence, slot, key, version } => {
+                client.encode(out);
+                epoch.encode(out);
+                put::varint(out, *sequence);
+                put::limited(out, *slot, MAX_SLOTS - 1);
+                key.encode(out);
+                out.put_u8(u8::from(version.is_some()));
+                if let Some(version) = version {
+                    version.encode(out);
+                }
+            }
+            Self::MirrorEnd { client, epoch }
+            | Self::Release { client, epoch }
+            | Self::Released { client, epoch } => {
+                client.encode(out);
+                epoch.encode(out);
+            }
+            Self::Returned { round: number }
+            | Self::Settled { round: number }
+            | Self::Ping { number }
+            | Self::Pong { number }
+            | Self::Cancel { request_id: number } => put::varint(out, *number),
+            Self::WhoHolds { query, client } => {
+                put::varint(out, *query);
+                client.encode(out);
+            }
+            Self::Holds { query, client, holding } => {
+                put::varint(out, *query);
+                client.encode(out);
+                match holding {
+                    None => out.put_u8(0),
+                    Some(holding) => {
+                        out.put_u8(if holding.as_primary { 1 } else { 2 });
+                        holding.encode(out);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn decode_payload(
+        kind: FrameType,
+        reader: &mut Reader,
+    ) -> Result<Self, DecodeError> {
+        let number = |reader: &mut Reader, what| reader.varint(what, MAX_VARINT);
+        Ok(match kind {
+            FrameType::Forward => Self::Forward(Forward::decode(reader)?),
+            FrameType::Reply => Self::decode_reply(reader)?,
+            FrameType::NotOwner => Self::NotOwner {
+                request_id: number(reader, "request id")?,
+                known: decode_assignment_option(reader)?,
+            },
+            FrameType::HandedOn => Self::HandedOn {
+                request_id: number(reader, "request id")?,
+                to: Name::decode(reader)?,
+            },
+            FrameType::WrongWorker => Self::WrongWorker {
+                request_id: number(reader, "request id")?,
+                workers: number(reader, "workers")?,
+            },
+            FrameType::Status => Self::Status(Status::decode(reader)?),
+            FrameType::AssignmentChanged => Self::AssignmentChanged {
+                client: ClientId::decode(reader)?,
+                assignment: Assignment::decode(reader)?,
+            },
+            FrameType::MirrorRefused => Self::MirrorRefused {
+                client: ClientId::decode(reader)?,
+                assignment: Assignment::decode(reader)?,
+            },
+            FrameType::MirrorBegin => Self::MirrorBegin {
+                client: ClientId::decode(reader)?,
+                epoch: Epoch::decode(reader)?,
+                former: decode_former(reader)?,
+            },
+            FrameType::Mirror => Self::decode_mirror(reader)?,
+            FrameType::MirrorEnd | FrameType::Release | FrameType::Released => {
+                let client = ClientId::decode(reader)?;
+                let epoch = Epoch::decode(reader)?;
+                match kind {
+                    FrameType::MirrorEnd => Self::MirrorEnd { client, epoch },
+                    FrameType::Release => Self::Release { client, epoch },
+                    _ => Self::Released { client, epoch },
+                }
+            }
+            FrameType::Returned => Self::Returned { round: number(reader, "round")? },
+            FrameType::Settled => Self::Settled { round: number(reader, "round")? },
+            FrameType::WhoHolds => Self::WhoHolds {
+                query: number(reader, "query")?,
+                client: ClientId::decode(reader)?,
+            },
+            FrameType::Holds => Self::decode_holds(reader)?,
+            FrameType::Ping => Self::Ping { number: number(reader, "number")? },
+            FrameType::Pong => Self::Pong { number: number(reader, "number")? },
+            FrameType::Cancel => Self::Cancel { request_id: number(reader, "request id")? },
+            other => {
+                let found = other as u64;
+                return Err(DecodeError::Unknown { what: "backplane frame type", found });
+            }
+        })
+    }
+
+    fn decode_reply(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let request_id = reader.varint("request id", MAX_VARINT)?;
+        let assignment = decode_assignment_option(reader)?;
+        let by = match reader.byte("use-cached reason")? {
+            0 => None,
+            1 => Some(UseCachedBy::Mirror),
+            2 => Some(UseCachedBy::Crc),
+            3 => Some(UseCachedBy::Strong),
+            found => {
+                let what = "use-cached reason";
+                return Err(DecodeError::Unknown { what, found: found.into() });
+            }
+        };
+        let inner = Frame::parse(reader.rest(), MAX_PAYLOAD)?;
+        Ok(Self::Reply { request_id, assignment, by, inner })
+    }
+
+    fn decode_mirror(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let client = ClientId::decode(reader)?;
+        let epoch = Epoch::decode(reader)?;
+        let sequence = reader.varint("sequence", MAX_VARINT)?;
+        let slot = reader.varint("slot", MAX_SLOTS - 1)?;
+        let key = Key::decode(reader)?;
+        let version = match reader.byte("presence of a version")? {
+            0 => None,
+            1 => Some(Fingerprint::decode(reader)?),
+            found => {
+                let what = "presence of a version";
+                return Err(DecodeError::Unknown { what, found: found.into() });
+            }
+        };
+        Ok(Self::Mirror { client, epoch, sequence, slot, key, version })
+    }
+
+    fn decode_holds(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let query = reader.varint("query", MAX_VARINT)?;
+        let client = ClientId::decode(reader)?;
+        let holding = match reader.byte("presence of a mirror")? {
+            0 => None,
+            1 => Some(Holding::decode(true, reader)?),
+            2 => Some(Holding::decode(false, reader)?),
+            found => {
+                let what = "presence of a mirror";
+                return Err(DecodeError::Unknown { what, found: found.into() });
+            }
+        };
+        Ok(Self::Holds { query, client, holding })
+    }
+}
+
+impl Holding {
+    fn encode(&self, out: &mut BytesMut) {
+        self.assignment.encode(out);
+        put::limited(out, self.entries, MAX_SLOTS);
+    }
+
+    fn decode(as_primary: bool, reader: &mut Reader) -> Result<Self, DecodeError> {
+        let assignment = Assignment::decode(reader)?;
+        let entries = reader.varint("mirror entries", MAX_SLOTS)?;
+        Ok(Self { as_primary, assignment, entries })
+    }
+}
+
+fn decode_assignment_option(reader: &mut Reader) -> Result<Option<Assignment>, DecodeError> {
+    match reader.byte("presence of an assignment")? {
+        0 => Ok(None),
+        1 => Assignment::decode(reader).map(Some),
+        found => {
+            let what = "presence of an assignment";
+            Err(DecodeError::Unknown { what, found: found.into() })
+        }
+    }
+}
+
+fn encode_assignment_option(assignment: Option<&Assignment>, out: &mut BytesMut) {
+    out.put_u8(u8::from(assignment.is_some()));
+    if let Some(assignment) = assignment {
+        assignment.encode(out);
+    }
+}
+
+/// The answer to a backplane frame that is reserved for a later version (PULL, TAKEOVER): REPLY
+/// with ERROR, not supported. `None` for a frame of any other type.
+///
+/// # Errors
+/// A reserved frame that does not even hold the request id that both start with.
+pub fn answer_reserved(frame: &Frame) -> Result<Option<Message>, DecodeError> {
+    let text = match frame.kind() {
+        FrameType::Pull => "PULL is reserved for a later version of the backplane",
+        FrameType::Takeover => "TAKEOVER is reserved for a later version of the backplane",
+        _ => return Ok(None),
+    };
+    let request_id = frame.request_id()?;
+    let outcome = Outcome::error(ErrorCode::NotSupported, text);
+    let inner = Reply { request_id, outcome }.encode();
+    Ok(Some(Message::Reply { request_id, assignment: None, by: None, inner }))
+}
