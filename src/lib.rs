@@ -1,7 +1,13 @@
 //! Understudy: a QUIC edge router whose backup servers already know what every client has cached.
 #![deny(rustdoc::broken_intra_doc_links)]
 
+#[cfg(feature = "server")]
+mod admin;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod cluster;
+#[cfg(feature = "net")]
+pub mod config;
 pub mod mirror;
 #[cfg(feature = "net")]
 mod net;
@@ -9,3 +15,10 @@ pub mod node;
 #[cfg(feature = "server")]
 pub mod source;
 pub mod wire;
+
+/// Running a server in your own process.
+#[cfg(feature = "server")]
+pub mod server {
+    pub use crate::net::router::StartError;
+    pub use crate::net::server::{BuildError, Builder, EmbeddedServer as Server};
+}

@@ -84,11 +84,7 @@ pub(super) fn of_router(view: &RouterView) -> Response {
     sheet.counter("replies", "Replies that went to clients", &by_kind);
     let by_evidence = labelled(
         "by",
-        [
-            ("mirror", replies.by_mirror),
-            ("crc", replies.by_crc),
-            ("strong", replies.by_strong),
-        ],
+        [("mirror", replies.by_mirror), ("crc", replies.by_crc), ("strong", replies.by_strong)],
     );
     sheet.counter("use_cached", "Use-cached replies by what proved them", &by_evidence);
     let states: Vec<_> = view
@@ -111,8 +107,16 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         [("primary", view.primary_clients), ("alternate", view.alternate_clients)],
     );
     sheet.gauge("clients", "Clients by what the server is to them", &by_role);
-    sheet.gauge("threshold", "Clients as primary before new ones are handed on", &plain(view.threshold));
-    sheet.gauge("capacity", "Clients as primary before new ones are refused", &plain(view.capacity));
+    sheet.gauge(
+        "threshold",
+        "Clients as primary before new ones are handed on",
+        &plain(view.threshold),
+    );
+    sheet.gauge(
+        "capacity",
+        "Clients as primary before new ones are refused",
+        &plain(view.capacity),
+    );
     let counters = &view.counters;
     for (name, help, value) in [
         ("handed_on_clients", "Clients handed on to a second server", counters.handed_on_clients),

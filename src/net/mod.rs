@@ -14,3 +14,4 @@ pub(crate) mod outbox;
 pub(crate) mod router;
 #[cfg(feature = "server")]
 pub(crate) mod server;
+pub(crate) mod tls;

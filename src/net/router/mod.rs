@@ -51,11 +51,17 @@ pub enum StartError {
         error: io::Error,
     },
     /// A certificate or key is not usable.
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    #[error("{0}")]
+    Tls(String),
     /// The event loop could not be made.
     #[error("cannot start the event loop: {0}")]
     Runtime(io::Error),
+}
+
+impl From<tls::TlsError> for StartError {
+    fn from(error: tls::TlsError) -> Self {
+        Self::Tls(error.to_string())
+    }
 }
 
 /// A router that is bound to its address.

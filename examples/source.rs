@@ -1,0 +1,44 @@
+//! A server with a source of its own: the time of day, and a greeting for every name.
+//!
+//! ```text
+//! cargo run --example source -- server.toml
+//! ```
+//!
+//! `server.toml` is a server's configuration whose pool says `source = { program = true }`.
+
+use bytes::Bytes;
+use std::time::{SystemTime, UNIX_EPOCH};
+use understudy::server::Server;
+use understudy::source::{Retrieved, Source, SourceError, Version};
+use understudy::wire::{HeaderBlock, HeaderName, Key};
+
+struct Greeter;
+
+impl Source for Greeter {
+    async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Retrieved, SourceError> {
+        let text = match key.as_str().split_once("/hello/") {
+            Some(("", name)) if !name.is_empty() => format!("Hello, {name}!\n"),
+            _ if key.as_str() == "/time" => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                let since = since.map_err(|error| SourceError::Failed(error.to_string()))?;
+                format!("{}\n", since.as_secs())
+            }
+            _ => return Ok(Retrieved::NotFound),
+        };
+        // What the server has already is good if it says the same.
+        if known.is_some_and(|known| known.body() == text.as_bytes()) {
+            return Ok(Retrieved::Unchanged);
+        }
+        let headers = HeaderBlock::new([(HeaderName::ContentType, "text/plain; charset=utf-8")])
+            .map_err(|error| SourceError::Failed(error.to_string()))?;
+        Ok(Retrieved::Version(Version::new(headers, Bytes::from(text))))
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: source SERVER.TOML")?;
+    let server = Server::builder().config_file(path)?.source(Greeter).bind()?;
+    println!("serving on {}", server.local_address()?);
+    server.run_until(std::future::pending());
+    Ok(())
+}

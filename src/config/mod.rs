@@ -1,0 +1,54 @@
+//! What routers and servers are told: TOML files, read into plain data that has been checked.
+//!
+//! [`load()`] reads a file of either kind, [`load_router`] and [`load_server`] one that must be of
+//! the named kind. A file with problems yields none of its data but all of its problems, each with
+//! its line and what to do about it. Relative paths are relative to the file that has them.
+//!
+//! # A router
+//!
+#![doc = concat!("```toml\n", include_str!("example-router.toml"), "```")]
+//!
+//! # A server
+//!
+#![doc = concat!("```toml\n", include_str!("example-server.toml"), "```")]
+//!
+//! `seeds` may stand at the top of a file or in its `[backplane]`. Listening where other machines can
+//! reach it, or dialling them, is refused with the certificates that are [`bundled`].
+
+#![forbid(unsafe_code)]
+
+pub mod bundled;
+#[cfg(feature = "server")]
+mod document;
+mod files;
+#[cfg(feature = "server")]
+mod load;
+#[cfg(feature = "server")]
+mod problem;
+#[cfg(feature = "server")]
+mod router;
+#[cfg(feature = "server")]
+mod section;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(feature = "server")]
+mod shared;
+#[cfg(all(test, feature = "server"))]
+mod tests;
+#[cfg(feature = "server")]
+mod values;
+
+#[cfg(feature = "cli")]
+pub(crate) use files::write_whole;
+pub(crate) use files::{MAX_PEM_FILE, read_bounded};
+#[cfg(feature = "cli")]
+pub(crate) use load::{Located, load_located};
+#[cfg(feature = "server")]
+pub use {
+    load::{Config, load, load_router, load_server},
+    problem::{ConfigErrors, Problem},
+    router::{PoolPolicy, RouterConfig, RouterLimits, RouterPool, TokenKeyBytes},
+    server::{Freshness, ServerConfig, ServerPool, SourceConfig},
+    shared::{BackplaneFiles, MAX_WORKERS, TlsFiles, worker_count},
+    values::PeerAddress,
+};

@@ -1,0 +1,201 @@
+//! What a server is told.
+
+use super::section::Section;
+use super::shared::{self, BackplaneFiles};
+use super::values::{PeerAddress, size_text};
+use crate::wire::Name;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Clients that a server services before it hands new ones on.
+const DEFAULT_THRESHOLD: u64 = 10_000;
+/// Capacity of a server that was given only a threshold: room for one other server's clients.
+const CAPACITY_PER_THRESHOLD: u64 = 2;
+/// The most clients a server can be told to service: mirrors alone would be terabytes.
+const MAX_CAPACITY: u64 = 10_000_000;
+/// Budget for the bytes of items.
+const DEFAULT_MEMORY: u64 = 256 << 20;
+/// Below this a server could hold next to nothing.
+const MIN_MEMORY: u64 = 1 << 20;
+/// No machine has more.
+const MAX_MEMORY: u64 = 64 << 40;
+
+const _: () = assert!(DEFAULT_THRESHOLD * CAPACITY_PER_THRESHOLD <= MAX_CAPACITY);
+const _: () = assert!(shared::DEFAULT_MAX_ITEM <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
+
+/// All that a server is told, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Who it is; its backplane certificate must be for this name.
+    pub name: Name,
+    /// Where routers and other servers come in (UDP).
+    pub listen: SocketAddr,
+    /// Where its admin pages are (TCP).
+    pub admin: Option<SocketAddr>,
+    /// Where it stands; an alternate in another zone is preferred.
+    pub zone: Option<Name>,
+    /// Where other servers are.
+    pub seeds: Vec<PeerAddress>,
+    /// With so many clients as primary it hands the next new one on.
+    pub threshold: u64,
+    /// With so many clients as primary it answers BUSY; at least 1, at least the threshold.
+    pub capacity: u64,
+    /// How many workers; 0 stands for one per core, see [`super::worker_count`].
+    pub workers: usize,
+    /// What routers and servers see.
+    pub backplane: BackplaneFiles,
+    /// Its pool.
+    pub pool: ServerPool,
+    /// Budget for the bytes of items, in bytes; at least `max_item`.
+    pub memory: u64,
+    /// Items with more bytes than this are streamed and not mirrored.
+    pub max_item: u64,
+}
+
+/// A pool, as servers know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerPool {
+    /// What it is called; routers must call theirs the same.
+    pub name: Name,
+    /// Where its items come from.
+    pub source: SourceConfig,
+}
+
+/// Where items come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// The files below a directory.
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// How the server knows that a file has not changed.
+        freshness: Freshness,
+    },
+    /// The built-in sample.
+    Sample,
+    /// The program that runs the server, by [`crate::server::Builder::source`].
+    Program,
+}
+
+/// How a server knows that what it has is what the source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// It asks the source every time.
+    Always,
+}
+
+/// Reads a server's configuration; what is wrong is reported to the document.
+pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
+    let name = shared::name(root, "name", || {
+        root.missing("name", "name = \"server-1\", another for each server");
+        None
+    });
+    let listen = shared::address(root, "listen", "0.0.0.0:4443");
+    if listen.is_none() {
+        root.missing("listen", "listen = \"0.0.0.0:4443\"");
+    }
+    let admin = shared::admin(root);
+    let zone = shared::name(root, "zone", || None);
+    let workers = shared::workers(root);
+    let backplane_section = shared::backplane_section(root);
+    let backplane = backplane_section.as_ref().and_then(shared::backplane_files);
+    let seeds = shared::seeds(root, backplane_section.as_ref()).unwrap_or_default();
+    let (threshold, capacity) = read_capacity(root);
+    let (memory, max_item) = read_memory(root);
+    let pool = read_pool(root);
+    if let Some(section) = backplane_section {
+        section.finish(|key| (key == "listen").then_some("the whole file, not in [backplane]"));
+    }
+    root.finish(|key| shared::foreign(key, super::load::ROUTER_KEYS, "a router's configuration"));
+
+    if let Some(files) = &backplane {
+        shared::refuse_bundled_backplane(root, listen.as_ref(), &seeds, files);
+    }
+    Some(ServerConfig {
+        name: name?,
+        listen: listen?.value,
+        admin,
+        zone,
+        seeds: seeds.into_iter().map(|seed| seed.value).collect(),
+        threshold,
+        capacity,
+        workers,
+        backplane: backplane?,
+        pool: pool?,
+        memory,
+        max_item,
+    })
+}
+
+fn read_capacity(root: &Section<'_>) -> (u64, u64) {
+    let threshold = root.number("threshold", 0..=MAX_CAPACITY, DEFAULT_THRESHOLD);
+    let default = (threshold.value * CAPACITY_PER_THRESHOLD).min(MAX_CAPACITY);
+    let capacity = root.number("capacity", 1..=MAX_CAPACITY, default);
+    if threshold.value > capacity.value {
+        let (threshold_text, capacity_text) = (threshold.value, capacity.value);
+        let what = format!("threshold is {threshold_text}, above the capacity of {capacity_text}");
+        let line = threshold.line.or(capacity.line);
+        root.document.problem(line, what, "lower threshold or raise capacity");
+    } else if capacity.value == 0 {
+        let what = "threshold is 0, so capacity would be 0 too".to_owned();
+        root.document.problem(threshold.line, what, "add a capacity of at least 1");
+    }
+    (threshold.value, capacity.value)
+}
+
+fn read_memory(root: &Section<'_>) -> (u64, u64) {
+    let memory = root.bytes("memory", MIN_MEMORY..=MAX_MEMORY, DEFAULT_MEMORY);
+    let max_item = shared::max_item(root);
+    // A small budget on its own is a complete instruction: the default for items follows it.
+    if max_item.line.is_none() {
+        return (memory.value, max_item.value.min(memory.value));
+    }
+    if max_item.value > memory.value {
+        let (item, budget) = (size_text(max_item.value), size_text(memory.value));
+        let what = format!("max_item is {item}, above the memory of {budget}");
+        root.document.problem(max_item.line, what, "lower max_item or raise memory");
+    }
+    (memory.value, max_item.value)
+}
+
+fn read_pool(root: &Section<'_>) -> Option<ServerPool> {
+    let example = "[[pool]] with name = \"default\" and source = { dir = \"/srv/www\" }";
+    root.missing("pool", example);
+    let section = root.only_section("pool")?;
+    let name = shared::name(&section, "name", || Name::new(super::load::DEFAULT_POOL).ok());
+    section.missing("source", "source = { dir = \"/srv/www\" } or source = { sample = true }");
+    let source = section.section("source").and_then(|source| read_source(&source));
+    section.finish(|key| shared::foreign(key, &["policy"], "a router's [[pool]]"));
+    Some(ServerPool { name: name?, source: source? })
+}
+
+fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
+    let dir = shared::directory(section, "dir");
+    let sample = section.boolean("sample").is_some_and(|sample| sample.value);
+    let program = section.boolean("program").is_some_and(|program| program.value);
+    let freshness = section.parsed("freshness", "use \"always\"", |text| match text {
+        "always" => Ok(Freshness::Always),
+        "watch" | "ttl" => Err("this freshness is not available yet".to_owned()),
+        _ => Err("this is not a freshness".to_owned()),
+    });
+    section.finish(|_| None);
+    let problem = |what: &str, fix: &str| {
+        section.document.problem(section.line, what.to_owned(), fix);
+        None
+    };
+    if !section.has("dir") && section.has("freshness") {
+        return problem("source has a freshness, which only a dir has", "remove freshness");
+    }
+    match (section.has("dir"), sample, program) {
+        (true, false, false) => {
+            let freshness = freshness.map_or(Freshness::Always, |freshness| freshness.value);
+            Some(SourceConfig::Directory { dir: dir?, freshness })
+        }
+        (false, true, false) => Some(SourceConfig::Sample),
+        (false, false, true) => Some(SourceConfig::Program),
+        (false, false, false) => {
+            problem("source has neither dir nor sample = true", "add dir = \"/srv/www\"")
+        }
+        _ => problem("source has more than one of dir, sample and program", "leave one of them"),
+    }
+}

@@ -1,0 +1,400 @@
+//! What the client holds: items in numbered slots.
+//!
+//! A key is bound to a slot when it is first asked for, and the first request tells the server so.
+//! Giving the slot to another key *is* the eviction, which the mirrors see in the same frame. So
+//! the cache has no more to agree with anybody than its own numbering, dense from 0.
+//!
+//! A slot is busy while a request for it is on its way, else idle (it holds an item, and may be
+//! evicted) or free (it holds nothing, and no key is bound to it). Idle slots stand in the order of
+//! their last use. What has been written to disk may leave memory before it is evicted.
+
+use super::types::{Item, Output, SavedItem};
+use crate::wire::{Digest, Fingerprint, HeaderBlock, Key, Tag};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What an item costs beside its bytes: its place in the cache, its file's header.
+const ITEM_OVERHEAD: u64 = 128;
+
+/// The digest of no version. A client that may be thought to hold a copy, and holds none, says so
+/// with it: it equals nothing, so that the item comes whole.
+pub(super) const HOLDS_NOTHING: Digest = Digest([0; 16]);
+
+/// An item that the client holds.
+pub(super) struct Held {
+    pub(super) headers: HeaderBlock,
+    pub(super) fingerprint: Fingerprint,
+    /// Computed from the client's own key and its own bytes' digest, never taken from a reply.
+    pub(super) tag: Tag,
+    /// Not there while the item is on disk only.
+    pub(super) bytes: Option<Bytes>,
+    persisted: bool,
+    cost: u64,
+}
+
+/// A numbered place.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// The key that was bound last; stays when the slot is freed.
+    key: Option<Key>,
+    held: Option<Held>,
+    /// The request that makes the slot busy.
+    request: Option<usize>,
+    last_use: u64,
+    /// The session in which the server last showed that it knows the slot's key.
+    named_in: u64,
+    /// The session in which the server last confirmed the version that is held.
+    confirmed_in: u64,
+    /// Whether the key was asked for in this slot, so that a mirror may have a version of it.
+    asked: bool,
+}
+
+/// What of the cache may be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Slots are numbered below this.
+    pub(super) slots: u64,
+    /// Whether a slot may change its key.
+    pub(super) may_evict: bool,
+}
+
+pub(super) struct Cache {
+    slots: Vec<Slot>,
+    by_key: HashMap<Key, u32>,
+    free: BTreeSet<u32>,
+    /// Idle slots by last use.
+    idle: BTreeMap<u64, u32>,
+    /// Those of them whose bytes are in memory and on disk.
+    droppable: BTreeMap<u64, u32>,
+    uses: u64,
+    cost: u64,
+    memory: u64,
+    evictions: u64,
+    max_cost: u64,
+    max_memory: u64,
+    persist: bool,
+}
+
+impl Cache {
+    pub(super) fn new(max_cost: u64, max_memory: u64, persist: bool) -> Self {
+        Self {
+            slots: Vec::new(),
+            by_key: HashMap::new(),
+            free: BTreeSet::new(),
+            idle: BTreeMap::new(),
+            droppable: BTreeMap::new(),
+            uses: 0,
+            cost: 0,
+            memory: 0,
+            evictions: 0,
+            max_cost,
+            max_memory,
+            persist,
+        }
+    }
+
+    /// Takes over an item that is on disk. A slot at or above `max_slots`, or one that is taken, is
+    /// refused; a key that comes twice stays where it comes last.
+    pub(super) fn restore(&mut self, saved: SavedItem, max_slots: u64, out: &mut VecDeque<Output>) {
+        let SavedItem { slot: number, key, headers, fingerprint } = saved;
+        let cost = cost(&key, &headers, &fingerprint);
+        if u64::from(number) >= max_slots || cost > self.max_cost {
+            return self.emit_removed(number, out);
+        }
+        while self.slots.len() <= number as usize {
+            self.free.insert(self.slots.len() as u32);
+            self.slots.push(Slot::default());
+        }
+        if !self.free.remove(&number) {
+            return;
+        }
+        if let Some(older) = self.by_key.get(&key).copied() {
+            self.evict(older, out);
+            self.free.insert(older);
+        }
+        self.make_room(cost, out);
+        let tag = key.tag(&fingerprint.digest);
+        let held = Held { headers, fingerprint, tag, bytes: None, persisted: true, cost };
+        self.by_key.insert(key.clone(), number);
+        self.cost += cost;
+        let slot = &mut self.slots[number as usize];
+        (slot.key, slot.held, slot.asked) = (Some(key), Some(held), true);
+        self.rest(number);
+    }
+
+    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where there
+    /// is no room.
+    pub(super) fn bind(
+        &mut self,
+        key: &Key,
+        request: usize,
+        room: Room,
+        out: &mut VecDeque<Output>,
+    ) -> Option<u32> {
+        let number = match self.by_key.get(key) {
+            Some(number) if u64::from(*number) < room.slots => *number,
+            Some(_) => return None,
+            None => {
+                let number = self.vacancy(room, out)?;
+                let slot = &mut self.slots[number as usize];
+                if slot.key.as_ref() != Some(key) {
+                    *slot = Slot { key: Some(key.clone()), ..Slot::default() };
+                }
+                self.by_key.insert(key.clone(), number);
+                number
+            }
+        };
+        let slot = &mut self.slots[number as usize];
+        assert!(slot.request.is_none(), "slot {number} has a request already");
+        slot.request = Some(request);
+        self.idle.remove(&slot.last_use);
+        self.droppable.remove(&slot.last_use);
+        Some(number)
+    }
+
+    /// A slot that no key is bound to.
+    fn vacancy(&mut self, room: Room, out: &mut VecDeque<Output>) -> Option<u32> {
+        if let Some(number) = self.free.first().copied().filter(|n| u64::from(*n) < room.slots) {
+            self.free.remove(&number);
+            return Some(number);
+        }
+        if (self.slots.len() as u64) < room.slots {
+            self.slots.push(Slot::default());
+            return Some(self.slots.len() as u32 - 1);
+        }
+        if !room.may_evict {
+            return None;
+        }
+        let number = *self.idle.first_key_value()?.1;
+        self.evict(number, out);
+        Some(number)
+    }
+
+    /// Ends the request of a slot.
+    pub(super) fn release(&mut self, number: u32) {
+        let slot = &mut self.slots[number as usize];
+        assert!(slot.request.take().is_some(), "slot {number} is released once");
+        if slot.held.is_some() {
+            self.rest(number);
+            self.trim_memory();
+        } else {
+            let key = slot.key.as_ref().expect("a busy slot has a key");
+            self.by_key.remove(key);
+            self.free.insert(number);
+        }
+    }
+
+    /// Makes a slot that holds something idle, as the one used last.
+    fn rest(&mut self, number: u32) {
+        self.uses += 1;
+        let slot = &mut self.slots[number as usize];
+        slot.last_use = self.uses;
+        self.idle.insert(self.uses, number);
+        if slot.held.as_ref().is_some_and(|held| held.persisted && held.bytes.is_some()) {
+            self.droppable.insert(self.uses, number);
+        }
+    }
+
+    /// Keeps an item in a busy slot, if it fits at all.
+    pub(super) fn store(
+        &mut self,
+        number: u32,
+        (headers, bytes): (&HeaderBlock, &Bytes),
+        (fingerprint, tag): (Fingerprint, Tag),
+        out: &mut VecDeque<Output>,
+    ) {
+        let key = self.key(number).clone();
+        let cost = cost(&key, headers, &fingerprint);
+        self.forget_item(number);
+        self.make_room(cost, out);
+        if self.cost + cost > self.max_cost {
+            return self.emit_removed(number, out);
+        }
+        let held = Held {
+            headers: headers.clone(),
+            fingerprint,
+            tag,
+            bytes: Some(bytes.clone()),
+            persisted: false,
+            cost,
+        };
+        self.cost += cost;
+        self.memory += bytes.len() as u64;
+        self.slots[number as usize].held = Some(held);
+        self.trim_memory();
+        if self.persist {
+            let (headers, bytes) = (headers.clone(), bytes.clone());
+            let item = Item { key, headers, fingerprint, bytes };
+            out.push_back(Output::Stored { slot: number, item });
+        }
+    }
+
+    /// Drops the item of a busy slot.
+    pub(super) fn discard(&mut self, number: u32, out: &mut VecDeque<Output>) {
+        if self.forget_item(number) {
+            self.emit_removed(number, out);
+        }
+    }
+
+    /// Frees slots, the least recently used ones first, until so much more fits; or none is left.
+    fn make_room(&mut self, cost: u64, out: &mut VecDeque<Output>) {
+        if cost > self.max_cost {
+            return;
+        }
+        while self.cost + cost > self.max_cost {
+            let Some((_, number)) = self.idle.first_key_value() else {
+                return;
+            };
+            let number = *number;
+            self.evict(number, out);
+            self.free.insert(number);
+        }
+    }
+
+    /// Unbinds the key of an idle slot, and drops its item.
+    fn evict(&mut self, number: u32, out: &mut VecDeque<Output>) {
+        let slot = &self.slots[number as usize];
+        self.idle.remove(&slot.last_use);
+        self.droppable.remove(&slot.last_use);
+        self.by_key.remove(slot.key.as_ref().expect("an idle slot has a key"));
+        self.forget_item(number);
+        self.evictions += 1;
+        self.emit_removed(number, out);
+    }
+
+    fn forget_item(&mut self, number: u32) -> bool {
+        let slot = &mut self.slots[number as usize];
+        slot.confirmed_in = 0;
+        let Some(held) = slot.held.take() else {
+            return false;
+        };
+        self.cost -= held.cost;
+        self.memory -= held.bytes.map_or(0, |bytes| bytes.len() as u64);
+        true
+    }
+
+    /// Lets go of bytes that are on disk too.
+    fn trim_memory(&mut self) {
+        while self.memory > self.max_memory {
+            let Some((_, number)) = self.droppable.pop_first() else {
+                return;
+            };
+            let held = self.slots[number as usize].held.as_mut();
+            let bytes = held.and_then(|held| held.bytes.take());
+            self.memory -= bytes.expect("what is droppable is there").len() as u64;
+        }
+    }
+
+    /// Gives up all slots from `limit` on. None of them may be busy.
+    pub(super) fn truncate(&mut self, limit: u64, out: &mut VecDeque<Output>) {
+        for number in (0..self.slots.len() as u32).skip(limit as usize) {
+            assert!(self.slots[number as usize].request.is_none(), "slot {number} is busy");
+            if !self.free.remove(&number) {
+                self.evict(number, out);
+            }
+        }
+        self.slots.truncate(limit as usize);
+    }
+
+    /// Takes the bytes of an item off the disk, if they are what they should be; otherwise the item
+    /// is dropped.
+    pub(super) fn loaded(
+        &mut self,
+        number: u32,
+        bytes: Option<Bytes>,
+        out: &mut VecDeque<Output>,
+    ) -> bool {
+        let Some(held) = self.slots[number as usize].held.as_mut() else {
+            return false;
+        };
+        let sound = bytes.filter(|bytes| {
+            let found = crate::wire::types::fingerprint(held.headers.as_bytes(), bytes);
+            found == held.fingerprint
+        });
+        let Some(bytes) = sound else {
+            self.discard(number, out);
+            return false;
+        };
+        self.memory += bytes.len() as u64;
+        held.bytes = Some(bytes);
+        self.trim_memory();
+        true
+    }
+
+    /// Learns that a version is on disk.
+    pub(super) fn persisted(&mut self, number: u32, tag: Tag) {
+        let Some(slot) = self.slots.get_mut(number as usize) else {
+            return;
+        };
+        let Some(held) = slot.held.as_mut().filter(|held| held.tag == tag) else {
+            return;
+        };
+        held.persisted = true;
+        if slot.request.is_none() && held.bytes.is_some() {
+            self.droppable.insert(slot.last_use, number);
+        }
+        self.trim_memory();
+    }
+
+    fn emit_removed(&self, slot: u32, out: &mut VecDeque<Output>) {
+        if self.persist {
+            out.push_back(Output::Removed { slot });
+        }
+    }
+
+    fn key(&self, number: u32) -> &Key {
+        self.slots[number as usize].key.as_ref().expect("a bound slot has a key")
+    }
+
+    /// What a slot holds.
+    pub(super) fn held(&self, number: u32) -> Option<&Held> {
+        self.slots[number as usize].held.as_ref()
+    }
+
+    /// The request that makes a slot busy.
+    pub(super) fn request(&self, number: u32) -> Option<usize> {
+        self.slots.get(number as usize)?.request
+    }
+
+    /// Whether the key was asked for in this slot before; from now on it was.
+    pub(super) fn ask(&mut self, number: u32) -> bool {
+        std::mem::replace(&mut self.slots[number as usize].asked, true)
+    }
+
+    /// Notes that the server knows the slot's key, and that its version is the one held here.
+    pub(super) fn confirm(&mut self, number: u32, session: u64) {
+        let slot = &mut self.slots[number as usize];
+        (slot.named_in, slot.confirmed_in) = (session, session);
+    }
+
+    /// Notes that it is not clear what the server knows.
+    pub(super) fn doubt(&mut self, number: u32) {
+        let slot = &mut self.slots[number as usize];
+        (slot.named_in, slot.confirmed_in) = (0, 0);
+    }
+
+    /// Whether the server showed in this session that it knows the slot's key.
+    pub(super) fn is_named(&self, number: u32, session: u64) -> bool {
+        self.slots[number as usize].named_in == session
+    }
+
+    /// Whether the server confirmed in this session the version that is held.
+    pub(super) fn is_confirmed(&self, number: u32, session: u64) -> bool {
+        self.slots[number as usize].confirmed_in == session
+    }
+
+    /// Items that are held, and what they cost against the budget.
+    pub(super) fn size(&self) -> (usize, u64) {
+        (self.slots.iter().filter(|slot| slot.held.is_some()).count(), self.cost)
+    }
+
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions
+    }
+}
+
+fn cost(key: &Key, headers: &HeaderBlock, fingerprint: &Fingerprint) -> u64 {
+    let beside = key.as_bytes().len() + headers.as_bytes().len();
+    fingerprint.length.saturating_add(beside as u64 + ITEM_OVERHEAD)
+}

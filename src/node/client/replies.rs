@@ -1,0 +1,342 @@
+//! What the server said, and whether it can be true.
+//!
+//! Nothing is handed out before its tag was compared with the one computed here. The tag covers
+//! versions only: that an item does *not* exist, or may not be read, is believed only in reply to a
+//! request that carried the key, because a drifted mirror may have another key in the slot.
+
+use super::requests::{Head, Stage};
+use super::types::{Error, Output, Reply, ReplyKind};
+use super::{Client, say};
+use crate::node::Fault;
+use crate::wire::lane::{Body, BodyStart, ErrorCode, Outcome, Reply as LaneReply};
+use crate::wire::types::fingerprint;
+use crate::wire::{Fingerprint, Frame, FrameType, HeaderBlock, Tag, Time};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Replies in a row that may not match the tag of their bytes.
+const MAX_MISMATCHES: u32 = 3;
+/// Times that a request may go wrong otherwise and be asked again.
+const MAX_SETBACKS: u32 = 5;
+/// The wait after the first such time; it doubles each time.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// The shortest wait before a full pool is asked again, whatever it says itself.
+const SHORTEST_BUSY_WAIT: Duration = Duration::from_millis(10);
+/// The tag that follows the bytes of an unmirrored item.
+const TRAILING_TAG: usize = 16;
+
+impl Client {
+    /// A frame came on the lane.
+    pub fn handle_lane_frame(&mut self, frame: &Frame, now: Time) {
+        if !self.session.is_open() {
+            return;
+        }
+        if let Err(why) = self.lane_frame(frame, now) {
+            return self.handle_violation(&why, now);
+        }
+        self.send();
+        self.end_drain(now);
+    }
+
+    fn lane_frame(&mut self, frame: &Frame, now: Time) -> Result<(), String> {
+        match frame.kind() {
+            FrameType::Assigned => return self.assigned(frame),
+            FrameType::UseCached
+            | FrameType::Full
+            | FrameType::NotFound
+            | FrameType::UnknownSlot
+            | FrameType::Busy
+            | FrameType::FateUnknown
+            | FrameType::Error => {}
+            other => return Err(format!("{other:?} has no place on a lane")),
+        }
+        let LaneReply { request_id, outcome } = LaneReply::decode(frame).map_err(say)?;
+        let Some(index) = self.requests.find(request_id) else {
+            self.requests.forget_abandoned(request_id);
+            self.count_stray(request_id);
+            return Ok(());
+        };
+        self.requests[index].wire_bytes += frame.bytes().len() as u64;
+        self.session.note_answer();
+        match (&self.requests[index].stage, outcome) {
+            (Stage::Asked { keyed, .. }, outcome) => self.reply(index, *keyed, outcome, now),
+            // The server was lost in the middle of the body.
+            (_, Outcome::Error { code: ErrorCode::Unavailable, .. }) => {
+                self.broken_body(index, now);
+            }
+            (_, _) => self.statistics.unknown_replies += 1,
+        }
+        Ok(())
+    }
+
+    fn count_stray(&mut self, request_id: u64) {
+        if self.requests.was_issued(request_id) {
+            self.statistics.late_replies += 1;
+        } else {
+            self.statistics.unknown_replies += 1;
+        }
+    }
+
+    fn reply(&mut self, index: usize, keyed: bool, outcome: Outcome, now: Time) {
+        match outcome {
+            Outcome::UseCached { tag } => self.use_cached(index, tag),
+            Outcome::Full { tag, headers, body } => self.full(index, tag, headers, body, now),
+            Outcome::NotFound if keyed => {
+                let slot = self.slot(index);
+                self.cache.discard(slot, &mut self.outputs);
+                self.finish(index, Err(Error::NotFound));
+            }
+            Outcome::Busy { retry_after_ms } => self.busy(index, retry_after_ms, now),
+            Outcome::Error { code: ErrorCode::Unavailable, text } => {
+                self.set_back(index, Error::Failed { code: ErrorCode::Unavailable, text }, now);
+            }
+            Outcome::Error { code, text } if keyed => {
+                let text = printable(&text);
+                self.finish(index, Err(Error::Failed { code, text }));
+            }
+            // Said of whatever key the mirror has in that slot, if it has one.
+            Outcome::NotFound | Outcome::Error { .. } | Outcome::UnknownSlot if !keyed => {
+                let slot = self.slot(index);
+                self.cache.doubt(slot);
+                self.requests[index].needs_key = true;
+                self.ask_again(index);
+            }
+            // A get has no fate that matters, and a slot that came with its key is known.
+            Outcome::NotFound
+            | Outcome::Error { .. }
+            | Outcome::UnknownSlot
+            | Outcome::FateUnknown => {
+                let text = "the reply makes no sense for this request".to_owned();
+                self.set_back(index, Error::Failed { code: ErrorCode::Unavailable, text }, now);
+            }
+        }
+    }
+
+    fn use_cached(&mut self, index: usize, tag: Tag) {
+        let slot = self.slot(index);
+        let Some(held) = self.cache.held(slot) else {
+            return self.mismatch(index);
+        };
+        if held.tag != tag && !self.config.planted.is(Fault::NoTagCheck) {
+            return self.mismatch(index);
+        }
+        self.cache.confirm(slot, self.session.number());
+        self.statistics.use_cached += 1;
+        if self.cache.held(slot).is_some_and(|held| held.bytes.is_some()) {
+            return self.hand_out_held(index, slot);
+        }
+        self.requests.set_stage(index, Stage::Loading);
+        self.outputs.push_back(Output::Load { slot });
+    }
+
+    fn hand_out_held(&mut self, index: usize, slot: u32) {
+        let held = self.cache.held(slot).expect("the caller checked that it is held");
+        let reply = Reply {
+            bytes: held.bytes.clone().expect("the caller checked that the bytes are there"),
+            headers: held.headers.clone(),
+            kind: ReplyKind::UseCached,
+            version: held.tag,
+            fingerprint: held.fingerprint,
+            details: Default::default(),
+        };
+        self.finish(index, Ok(reply));
+    }
+
+    /// The bytes of an item were read from disk, or could not be.
+    pub fn handle_loaded(&mut self, slot: u32, bytes: Option<Bytes>) {
+        let Some(index) = self.cache.request(slot) else {
+            return;
+        };
+        if !matches!(self.requests[index].stage, Stage::Loading) {
+            return;
+        }
+        if self.cache.loaded(slot, bytes, &mut self.outputs) {
+            self.hand_out_held(index, slot);
+        } else {
+            self.statistics.damaged_items += 1;
+            self.ask_again(index);
+        }
+        self.send();
+    }
+
+    fn full(&mut self, index: usize, tag: Tag, headers: HeaderBlock, body: Body, now: Time) {
+        let (length, limit) = (body.length(), self.config.max_body);
+        if length > limit {
+            let slot = self.slot(index);
+            self.cache.doubt(slot);
+            return self.finish(index, Err(Error::TooLarge { length, limit }));
+        }
+        let tag = match body {
+            // A slice of the frame would keep alive whatever was read with it.
+            Body::Inline(bytes) => {
+                return self.accept(index, tag, &headers, Bytes::copy_from_slice(&bytes), true);
+            }
+            Body::Stream { .. } => Some(tag),
+            Body::Unmirrored { .. } => None,
+        };
+        let head = Head { headers, length, tag };
+        let Stage::Asked { id, body, .. } = &mut self.requests[index].stage else {
+            unreachable!("the caller looked for a request that was asked");
+        };
+        let (id, early) = (*id, body.take());
+        self.requests.set_stage(index, Stage::Receiving { id, head });
+        if let Some(bytes) = early {
+            self.complete(index, bytes, now);
+        }
+    }
+
+    /// The body of a request came, whole, on its own stream: what followed the BODY frame.
+    pub fn handle_body(&mut self, request_id: u64, offset: u64, bytes: Bytes, now: Time) {
+        let Some(index) = self.requests.find(request_id) else {
+            return self.count_stray(request_id);
+        };
+        let start = BodyStart { request_id, offset }.encode();
+        let request = &mut self.requests[index];
+        request.wire_bytes += (start.bytes().len() + bytes.len()) as u64;
+        if offset != 0 {
+            self.broken_body(index, now);
+        } else if let Stage::Asked { body, .. } = &mut request.stage {
+            *body = Some(bytes);
+        } else {
+            self.complete(index, bytes, now);
+        }
+        self.send();
+        self.end_drain(now);
+    }
+
+    /// How many bytes may follow the BODY frame of this request; `None` if its body is not wanted,
+    /// and reading it can be refused.
+    pub fn body_limit(&self, request_id: u64) -> Option<u64> {
+        let index = self.requests.find(request_id)?;
+        let length = match &self.requests[index].stage {
+            Stage::Receiving { head, .. } => head.length,
+            _ => self.config.max_body,
+        };
+        Some(length.saturating_add(TRAILING_TAG as u64))
+    }
+
+    /// The body of a request broke off after so many bytes. Without a request id, because not even
+    /// the BODY frame came, every body that is still to come may be the one.
+    pub fn handle_body_failed(&mut self, request_id: Option<u64>, received: u64, now: Time) {
+        let indexes = match request_id {
+            Some(id) => Vec::from_iter(self.requests.find(id)),
+            None => {
+                self.requests.indexes(|request| matches!(request.stage, Stage::Receiving { .. }))
+            }
+        };
+        for index in &indexes {
+            self.requests[*index].wire_bytes += received;
+            self.broken_body(*index, now);
+        }
+        self.send();
+        self.end_drain(now);
+    }
+
+    fn broken_body(&mut self, index: usize, now: Time) {
+        self.statistics.broken_bodies += 1;
+        self.requests.abandon_attempt(index);
+        self.set_back(index, Error::BodyLost { times: MAX_SETBACKS }, now);
+    }
+
+    /// Head and body of a full reply are there.
+    fn complete(&mut self, index: usize, mut bytes: Bytes, now: Time) {
+        let Stage::Receiving { head, .. } = &self.requests[index].stage else {
+            unreachable!("a body belongs to a request that was asked or is receiving");
+        };
+        let head = head.clone();
+        let trailing = if head.tag.is_none() { TRAILING_TAG } else { 0 };
+        if bytes.len() as u64 != head.length + trailing as u64 {
+            return self.broken_body(index, now);
+        }
+        let tag = head.tag.unwrap_or_else(|| {
+            let tail = bytes.split_off(head.length as usize);
+            Tag(tail[..].try_into().expect("the length was checked"))
+        });
+        self.accept(index, tag, &head.headers, bytes, head.tag.is_some());
+    }
+
+    /// Hands out a version that came whole, if it is what its tag says.
+    fn accept(&mut self, index: usize, tag: Tag, headers: &HeaderBlock, bytes: Bytes, keep: bool) {
+        let print: Fingerprint = fingerprint(headers.as_bytes(), &bytes);
+        if self.requests[index].key.tag(&print.digest) != tag
+            && !self.config.planted.is(Fault::NoTagCheck)
+        {
+            return self.mismatch(index);
+        }
+        let headers = HeaderBlock::parse(Bytes::copy_from_slice(headers.as_bytes()));
+        let headers = headers.expect("it was parsed before");
+        let slot = self.slot(index);
+        if keep {
+            self.cache.store(slot, (&headers, &bytes), (print, tag), &mut self.outputs);
+            self.cache.confirm(slot, self.session.number());
+        } else {
+            self.cache.discard(slot, &mut self.outputs);
+        }
+        self.statistics.full += 1;
+        let (kind, details) = (ReplyKind::Full, Default::default());
+        let reply = Reply { bytes, headers, kind, version: tag, fingerprint: print, details };
+        self.finish(index, Ok(reply));
+    }
+
+    /// What the server meant is not what is at hand: ask again so that no misunderstanding is left.
+    fn mismatch(&mut self, index: usize) {
+        self.statistics.tag_mismatches += 1;
+        let slot = self.slot(index);
+        self.cache.doubt(slot);
+        let request = &mut self.requests[index];
+        request.mismatches += 1;
+        (request.needs_key, request.needs_strong) = (true, true);
+        match request.mismatches {
+            rounds @ MAX_MISMATCHES.. => self.finish(index, Err(Error::Unverified { rounds })),
+            _ => self.ask_again(index),
+        }
+    }
+
+    fn busy(&mut self, index: usize, retry_after_ms: u64, now: Time) {
+        let retry_after = Duration::from_millis(retry_after_ms);
+        if !self.config.retry_busy {
+            return self.finish(index, Err(Error::Busy { retry_after }));
+        }
+        self.wait(index, now + retry_after.max(SHORTEST_BUSY_WAIT));
+    }
+
+    /// Asks again a little later; a few times, then the request fails with `error`.
+    fn set_back(&mut self, index: usize, error: Error, now: Time) {
+        let request = &mut self.requests[index];
+        request.setbacks += 1;
+        let setbacks = request.setbacks;
+        let slot = self.slot(index);
+        self.cache.doubt(slot);
+        if setbacks >= MAX_SETBACKS {
+            return self.finish(index, Err(error));
+        }
+        let wait = self.session.jitter(FIRST_RETRY * (1 << (setbacks - 1)));
+        self.wait(index, now + wait);
+    }
+
+    fn wait(&mut self, index: usize, until: Time) {
+        self.requests.set_stage(index, Stage::Waiting { until });
+        self.drop_if_unwanted(index);
+    }
+
+    /// Puts a request back into the queue, where it keeps its old place.
+    fn ask_again(&mut self, index: usize) {
+        self.requests.set_stage(index, Stage::Queued);
+        self.drop_if_unwanted(index);
+    }
+
+    fn drop_if_unwanted(&mut self, index: usize) {
+        if self.requests[index].waiting().next().is_none() {
+            self.drop_request(index);
+        }
+    }
+
+    fn slot(&self, index: usize) -> u32 {
+        self.requests[index].slot.expect("a request that was asked has a slot")
+    }
+}
+
+/// An error's text, without what could take over a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,506 @@
+//! A client against a source, a server with a mirror, and a network, all played by one seeded
+//! random generator: items change (also into CRC twins of themselves), mirrors drift, replies come
+//! late, twice, out of order, with wrong tags or not at all, sessions break, disks rot. Whatever
+//! happens, a get ends once, and what it hands out was current at some time while it was under way.
+
+use super::super::*;
+use super::{LIMITS, crc_twin, key, welcome_frame};
+use crate::mirror::Version;
+use crate::node::{Fault, Planted};
+use crate::wire::lane::{Body, ErrorCode, Outcome, Reply as LaneReply};
+use crate::wire::session::Limits;
+use crate::wire::{Epoch, HeaderBlock, HeaderName, Name};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const KEYS: [&str; 6] = ["/a", "/b", "/c", "/d", "/e", "/f"];
+const SLOTS: u64 = 4;
+const IN_FLIGHT: u64 = 5;
+const STEPS: usize = 400;
+
+/// What the source had under one key, with the time from which on it had it.
+type History = Vec<(Time, Option<Version>)>;
+
+struct World {
+    random: StdRng,
+    now: Time,
+    client: Client,
+    source: BTreeMap<Key, History>,
+    mirror: BTreeMap<u64, (Key, Option<Version>)>,
+    disk: BTreeMap<u32, Item>,
+    /// Whether things go wrong.
+    faulty: bool,
+    connected: bool,
+    arriving: Vec<Get>,
+    frames: Vec<Frame>,
+    bodies: Vec<(u64, u64, Bytes)>,
+    next_ticket: u64,
+    /// When the oldest get that may share its answer with a ticket was made.
+    open: BTreeMap<u64, (Key, Time)>,
+    answers: [u64; 2],
+    /// Whether the client gave up a request that the server still has.
+    timed_out: bool,
+    term: u64,
+}
+
+impl World {
+    fn new(seed: u64, planted: Planted) -> Self {
+        let now = Time::from_micros(1_000_000);
+        let config = Config {
+            routers: 2,
+            max_cache_bytes: 60_000,
+            max_memory_bytes: 25_000,
+            persist: true,
+            retry_busy: seed.is_multiple_of(2),
+            planted,
+            ..Config::default()
+        };
+        let mut world = Self {
+            random: StdRng::seed_from_u64(seed),
+            now,
+            client: Client::new(config, Saved::default(), seed, now),
+            source: KEYS.iter().map(|name| (key(name), vec![(now, None)])).collect(),
+            mirror: BTreeMap::new(),
+            disk: BTreeMap::new(),
+            faulty: true,
+            connected: false,
+            arriving: Vec::new(),
+            frames: Vec::new(),
+            bodies: Vec::new(),
+            next_ticket: 0,
+            open: BTreeMap::new(),
+            answers: [0; 2],
+            timed_out: false,
+            term: 1,
+        };
+        for _ in 0..KEYS.len() * 2 {
+            world.change_item();
+        }
+        world
+    }
+
+    fn chance(&mut self, of_a_hundred: u32) -> bool {
+        self.faulty && self.random.random_range(0..100) < of_a_hundred
+    }
+
+    fn any_key(&mut self) -> Key {
+        key(KEYS.choose(&mut self.random).unwrap())
+    }
+
+    fn fresh(&self, key: &Key) -> Option<&Version> {
+        self.source[key].last().unwrap().1.as_ref()
+    }
+
+    fn change_item(&mut self) {
+        let key = self.any_key();
+        let next = match (self.random.random_range(0..10), self.fresh(&key)) {
+            (0, _) => None,
+            (1..=4, Some(version)) => {
+                let place = version.body().len() / 2;
+                let twin = crc_twin(version.body(), place);
+                Some(Version::new(version.headers().clone(), twin.into()))
+            }
+            _ => {
+                let sizes = [16, 1_000, 16_384, 16_385, 30_000];
+                let mut bytes = vec![0; *sizes.choose(&mut self.random).unwrap()];
+                self.random.fill_bytes(&mut bytes);
+                let tagged = (HeaderName::Etag, if bytes[0] < 128 { "1" } else { "2" });
+                Some(Version::new(HeaderBlock::new([tagged]).unwrap(), bytes.into()))
+            }
+        };
+        self.source.get_mut(&key).unwrap().push((self.now, next));
+    }
+
+    fn step(&mut self) {
+        self.now += Duration::from_millis(1);
+        match self.random.random_range(0..100) {
+            0..15 => self.get(),
+            15..17 => self.cancel(),
+            17..25 if self.faulty => self.change_item(),
+            25..50 => self.serve(),
+            50..70 => self.deliver_frame(),
+            70..85 => self.deliver_body(),
+            85..88 if self.chance(50) => self.drift(),
+            88 if self.chance(60) => self.disconnect(),
+            89 if self.chance(60) => self.takeover(),
+            90 => self.now += Duration::from_millis(self.random.random_range(0..2_000)),
+            91 if self.chance(30) => self.garbage(),
+            _ => {}
+        }
+        if self.client.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.client.handle_timeout(self.now);
+        }
+        self.act();
+    }
+
+    fn get(&mut self) {
+        if self.open.len() >= 12 {
+            return;
+        }
+        let key = self.any_key();
+        let policies = [
+            ValidatorPolicy::None,
+            ValidatorPolicy::Crc,
+            ValidatorPolicy::Strong,
+            ValidatorPolicy::Auto,
+        ];
+        let policy = *policies.choose(&mut self.random).unwrap();
+        self.next_ticket += 1;
+        let shared = self.open.values().filter(|(other, _)| *other == key).map(|(_, since)| *since);
+        let since = shared.min().unwrap_or(self.now);
+        self.open.insert(self.next_ticket, (key.clone(), since));
+        self.client.get(self.next_ticket, key, policy, self.now);
+    }
+
+    /// A get that is given up is answered by nothing; what was asked for it may still be shared, so
+    /// only a get whose answer somebody else waits for too is given up here.
+    fn cancel(&mut self) {
+        let all: Vec<_> =
+            self.open.iter().map(|(ticket, (key, _))| (*ticket, key.clone())).collect();
+        let mut seen = BTreeSet::new();
+        if let Some((ticket, _)) = all.into_iter().find(|(_, key)| !seen.insert(key.clone())) {
+            self.open.remove(&ticket);
+            self.client.cancel(ticket);
+        }
+    }
+
+    /// The server takes the next request off the lane, and answers it in its own time.
+    fn serve(&mut self) {
+        if self.arriving.is_empty() {
+            return;
+        }
+        let get = self.arriving.remove(0);
+        if self.chance(3) {
+            return; // It is never answered.
+        }
+        let outcome = self.decide(&get);
+        let outcome = self.spoil(outcome);
+        let large = match &outcome {
+            Outcome::Full { tag, headers, body: Body::Inline(bytes) }
+                if bytes.len() > crate::wire::frame::MAX_INLINE_BODY || self.chance(10) =>
+            {
+                Some((*tag, headers.clone(), bytes.clone()))
+            }
+            _ => None,
+        };
+        let outcome = match large {
+            None => outcome,
+            Some((tag, headers, bytes)) => self.stream(get.request_id, tag, headers, bytes),
+        };
+        let frame = LaneReply { request_id: get.request_id, outcome }.encode();
+        if self.chance(3) {
+            self.frames.push(frame.clone());
+        }
+        self.frames.push(frame);
+    }
+
+    fn stream(&mut self, id: u64, tag: Tag, headers: HeaderBlock, bytes: Bytes) -> Outcome {
+        let length = bytes.len() as u64;
+        if self.chance(30) {
+            let whole = Bytes::from([&bytes[..], &tag.0].concat());
+            self.bodies.push((id, 0, whole));
+            return Outcome::Full { tag: Tag([0; 16]), headers, body: Body::Unmirrored { length } };
+        }
+        let offset = if self.chance(5) { 7 } else { 0 };
+        self.bodies.push((id, offset, bytes));
+        Outcome::Full { tag, headers, body: Body::Stream { length } }
+    }
+
+    /// The decision that servers make, with the mirror as it is.
+    fn decide(&mut self, get: &Get) -> Outcome {
+        if self.chance(3) {
+            return Outcome::Busy { retry_after_ms: 5 };
+        }
+        if self.chance(3) {
+            return Outcome::error(ErrorCode::Unavailable, "");
+        }
+        assert!(get.slot < SLOTS.max(64), "slot {}", get.slot);
+        let known = self.mirror.get(&get.slot).cloned();
+        let (key, held) = match (&get.key, known) {
+            (Some(key), Some((known, held))) if *key == known => (known, held),
+            (Some(key), _) => (key.clone(), None),
+            (None, Some((known, held))) => (known, held),
+            (None, None) => return Outcome::UnknownSlot,
+        };
+        let Some(fresh) = self.fresh(&key).cloned() else {
+            self.mirror.insert(get.slot, (key, None));
+            return Outcome::NotFound;
+        };
+        let print = *fresh.fingerprint();
+        let same = match get.validator {
+            Validator::None => held.is_some_and(|held| held.fingerprint().digest == print.digest),
+            Validator::Crc { crc, length } => (crc, length) == (print.crc, print.length),
+            Validator::Strong { digest, .. } => digest == print.digest,
+        };
+        let tag = key.tag(&print.digest);
+        self.mirror.insert(get.slot, (key, Some(fresh.clone())));
+        match same {
+            true => Outcome::UseCached { tag },
+            false => {
+                let (headers, body) = (fresh.headers().clone(), Body::Inline(fresh.body().clone()));
+                Outcome::Full { tag, headers, body }
+            }
+        }
+    }
+
+    /// What a broken server or router may make of a reply. It does not forge tags.
+    fn spoil(&mut self, outcome: Outcome) -> Outcome {
+        if !self.chance(6) {
+            return outcome;
+        }
+        let other = self.any_key();
+        let Some(version) = self.fresh(&other).cloned() else {
+            return Outcome::UnknownSlot;
+        };
+        let tag = other.tag(&version.fingerprint().digest);
+        match self.random.random_range(0..4) {
+            0 => Outcome::UseCached { tag },
+            1 => Outcome::Full {
+                tag,
+                headers: version.headers().clone(),
+                body: Body::Inline(version.body().clone()),
+            },
+            2 => match outcome {
+                Outcome::Full { tag, headers, .. } => {
+                    Outcome::Full { tag, headers, body: Body::Inline(version.body().clone()) }
+                }
+                _ => Outcome::FateUnknown,
+            },
+            _ => Outcome::UnknownSlot,
+        }
+    }
+
+    fn deliver_frame(&mut self) {
+        if self.frames.is_empty() || !self.connected {
+            return;
+        }
+        let place = self.random.random_range(0..self.frames.len());
+        let frame = self.frames.remove(place);
+        self.client.handle_lane_frame(&frame, self.now);
+    }
+
+    fn deliver_body(&mut self) {
+        if self.bodies.is_empty() || !self.connected {
+            return;
+        }
+        let place = self.random.random_range(0..self.bodies.len());
+        let (id, offset, bytes) = self.bodies.remove(place);
+        if self.chance(10) {
+            let id = Some(id).filter(|_| self.random.random());
+            self.client.handle_body_failed(id, 1, self.now);
+        } else {
+            self.client.handle_body(id, offset, bytes, self.now);
+        }
+    }
+
+    /// The mirror loses or confuses an entry.
+    fn drift(&mut self) {
+        let slot = self.random.random_range(0..SLOTS);
+        match self.random.random_range(0..3) {
+            0 => drop(self.mirror.remove(&slot)),
+            1 => {
+                let other = self.any_key();
+                let version = self.fresh(&other).cloned();
+                self.mirror.insert(slot, (other, version));
+            }
+            _ => {
+                if let Some((key, held)) = self.mirror.get_mut(&slot) {
+                    let history = &self.source[key];
+                    *held = history[self.random.random_range(0..history.len())].1.clone();
+                }
+            }
+        }
+    }
+
+    /// Another server takes over; its mirror is a little behind.
+    fn takeover(&mut self) {
+        self.drift();
+        self.term += 1;
+        let epoch = Epoch::new(self.term, Name::new("server-2").unwrap());
+        let assignment = Assignment { epoch, alternate: None };
+        let token = Bytes::from(self.term.to_string());
+        self.frames.push(Assigned { token, assignment }.encode());
+    }
+
+    fn garbage(&mut self) {
+        let kind = *FrameType::ALL.choose(&mut self.random).unwrap();
+        if kind == FrameType::Goaway {
+            return; // By chance it could say that all is over.
+        }
+        let mut payload = vec![0; self.random.random_range(0..40)];
+        self.random.fill_bytes(&mut payload);
+        let frame = Frame::build(kind, 100, |out| out.extend_from_slice(&payload));
+        match self.random.random() {
+            true => self.client.handle_lane_frame(&frame, self.now),
+            false => self.client.handle_session_frame(&frame, self.now),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.forget_connection();
+        self.client.handle_disconnected("by chance", self.now);
+    }
+
+    fn forget_connection(&mut self) {
+        self.connected = false;
+        self.arriving.clear();
+        self.frames.clear();
+        self.bodies.clear();
+    }
+
+    /// Does what the client wants done.
+    fn act(&mut self) {
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                Output::Connect { router } => self.connect(router),
+                Output::SendSession(frame) => {
+                    assert_eq!(frame.kind(), FrameType::Hello);
+                    let limits = Limits { slots: SLOTS, in_flight: IN_FLIGHT, ..LIMITS };
+                    self.client.handle_session_frame(&welcome_frame(limits), self.now);
+                }
+                Output::SendLane(frame) => {
+                    let get = Get::decode(frame.payload()).unwrap();
+                    let double = self.arriving.iter().any(|other| other.slot == get.slot);
+                    assert!(!double || self.timed_out, "two requests for slot {}", get.slot);
+                    self.arriving.push(get);
+                }
+                Output::Close { .. } => self.forget_connection(),
+                Output::Answer(answer) => self.check(answer),
+                Output::Load { slot } => {
+                    let mut bytes = self.disk.get(&slot).map(|item| item.bytes.to_vec());
+                    if let Some(bytes) = bytes.as_mut().filter(|_| self.chance(20)) {
+                        bytes[0] ^= 1;
+                    }
+                    self.client.handle_loaded(slot, bytes.map(Bytes::from));
+                }
+                Output::Stored { slot, item } => {
+                    let tag = item.key.tag(&item.fingerprint.digest);
+                    if !self.chance(20) {
+                        self.disk.insert(slot, item);
+                        self.client.handle_persisted(slot, tag);
+                    }
+                }
+                Output::Removed { slot } => drop(self.disk.remove(&slot)),
+                Output::TokenChanged(_) => {}
+            }
+        }
+    }
+
+    fn connect(&mut self, router: usize) {
+        assert!(router < 2);
+        assert!(!self.connected, "one connection at a time");
+        if self.chance(20) {
+            return self.client.handle_disconnected("refused", self.now);
+        }
+        self.connected = true;
+        self.client.handle_connected(self.now);
+    }
+
+    fn check(&mut self, answer: Answer) {
+        let (key, since) = self.open.remove(&answer.ticket).expect("a get ends once");
+        let history = &self.source[&key];
+        let mut ends =
+            history[1..].iter().map(|(from, _)| *from).chain([Time::from_micros(u64::MAX)]);
+        let current = history.iter().filter(|_| ends.next().unwrap() >= since);
+        let mut current = current.map(|(_, version)| version.as_ref());
+        match answer.result {
+            Ok(reply) => {
+                let bytes_and_headers =
+                    |version: &Version| (version.body().clone(), version.headers().clone());
+                let found = (reply.bytes, reply.headers);
+                assert!(
+                    current.any(|version| version.map(bytes_and_headers) == Some(found.clone())),
+                    "wrong bytes for {key}"
+                );
+                self.answers[0] += 1;
+            }
+            Err(Failure { error: Error::NotFound, .. }) => {
+                assert!(current.any(|version| version.is_none()), "{key} exists");
+                self.answers[0] += 1;
+            }
+            Err(failure) => {
+                self.timed_out |= matches!(failure.error, Error::TimedOut { .. });
+                assert!(self.faulty, "all is well, but {key}: {}", failure.error);
+                self.answers[1] += 1;
+            }
+        }
+    }
+
+    /// Stops all faults, and waits until everything is answered; then asks for every key.
+    fn settle(&mut self) {
+        let until = self.now + Duration::from_secs(40);
+        while !self.open.is_empty() && self.now < until {
+            self.step();
+        }
+        assert!(self.open.is_empty(), "{:?} are never answered", self.open);
+        self.faulty = false;
+        self.now += Duration::from_secs(60);
+        self.client.handle_timeout(self.now);
+        self.act();
+        for name in KEYS {
+            self.next_ticket += 1;
+            let policy = ValidatorPolicy::default();
+            self.open.insert(self.next_ticket, (key(name), self.now));
+            self.client.get(self.next_ticket, key(name), policy, self.now);
+        }
+        let until = self.now + Duration::from_secs(14);
+        while !self.open.is_empty() && self.now < until {
+            self.step();
+        }
+        assert!(self.open.is_empty());
+        assert!(self.client.cache_size().1 <= 60_000);
+    }
+
+    fn run(seed: u64, planted: Planted) -> Self {
+        let mut world = Self::new(seed, planted);
+        (0..STEPS).for_each(|_| world.step());
+        world.settle();
+        world
+    }
+}
+
+/// What of a run panicked, if it did.
+fn outcome(seed: u64, planted: Planted) -> Result<World, String> {
+    std::panic::catch_unwind(|| World::run(seed, planted)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+            .unwrap_or_default()
+    })
+}
+
+#[test]
+fn nothing_that_a_server_or_network_does_hands_out_wrong_bytes() {
+    let mut total = Statistics::default();
+    let mut answers = [0; 2];
+    for seed in 0..100 {
+        let world =
+            outcome(seed, Planted::default()).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let counted = world.client.statistics();
+        total.use_cached += counted.use_cached;
+        total.tag_mismatches += counted.tag_mismatches;
+        total.damaged_items += counted.damaged_items;
+        total.broken_bodies += counted.broken_bodies;
+        total.late_replies += counted.late_replies;
+        total.evictions += counted.evictions;
+        total.violations += counted.violations;
+        answers = [answers[0] + world.answers[0], answers[1] + world.answers[1]];
+    }
+    // The runs were worth something: all of it happened, and most gets were answered.
+    assert!(total.use_cached > 1_000 && total.tag_mismatches > 100, "{total:?}");
+    assert!(total.damaged_items > 10 && total.broken_bodies > 100, "{total:?}");
+    assert!(total.evictions > 100 && total.violations > 10, "{total:?}");
+    assert!(total.late_replies > 0, "{total:?}");
+    assert!(answers[0] > answers[1] * 5, "{answers:?}");
+}
+
+#[test]
+fn without_the_tag_check_the_same_runs_do_hand_out_wrong_bytes() {
+    let found = (0..100).find(|seed| {
+        outcome(*seed, Planted::new(Fault::NoTagCheck))
+            .is_err_and(|why| why.contains("wrong bytes"))
+    });
+    assert!(found.is_some());
+}
