@@ -1,5 +1,5 @@
-//! The test vectors of `docs/protocol.md`, read out of the document: what the encoders write is what
-//! it says, and what it says decodes to the same values.
+//! The test vectors of `docs/protocol.md`, read out of the document: what the encoders write is
+//! what it says, and what it says decodes to the same values.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! The router's shell: client connections, links to servers, bodies passed on.
 //!
-//! One thread owns all of it. Tasks read frames off streams and hand them to the machine; after each
-//! input the machine's outputs go into outboxes, which other tasks write to streams.
+//! One thread owns all of it. Tasks read frames off streams and hand them to the machine; after
+//! each input the machine's outputs go into outboxes, which other tasks write to streams.
 
 mod bodies;
 mod clients;
