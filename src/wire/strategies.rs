@@ -6,7 +6,7 @@ use super::backplane::{
     UseCachedBy,
 };
 use super::codec::MAX_VARINT;
-use super::frame::{Frame, MAX_ERROR_TEXT};
+use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
 use super::lane::{Body, BodyStart, ErrorCode, Get, MAX_SLOTS, Outcome, Reply, Validator};
 use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Welcome};
@@ -303,7 +303,8 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
         1 => status().prop_map(Message::Status),
         1 => number().prop_map(|round| Message::Returned { round }),
         1 => number().prop_map(|round| Message::Settled { round }),
-        1 => (number(), client_id()).prop_map(|(query, client)| Message::WhoHolds { query, client }),
+        1 => (number(), client_id())
+            .prop_map(|(query, client)| Message::WhoHolds { query, client }),
         1 => (number(), client_id(), option::of(holding))
             .prop_map(|(query, client, holding)| Message::Holds { query, client, holding }),
         1 => number().prop_map(|number| Message::Ping { number }),
@@ -314,8 +315,7 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
 
 /// Any frame that this version sends.
 pub(crate) fn frame() -> BoxedStrategy<Frame> {
-    let hellos =
-        prop_oneof![Just(super::FrameType::ServerHello), Just(super::FrameType::ServerWelcome)];
+    let hellos = prop_oneof![Just(FrameType::ServerHello), Just(FrameType::ServerWelcome)];
     prop_oneof![
         hello().prop_map(|hello| hello.encode()),
         welcome().prop_map(|welcome| welcome.encode()),

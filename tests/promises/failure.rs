@@ -52,9 +52,7 @@ fn promise_06_a_server_that_returned_empty_is_not_asked_to_serve_cold() {
     cluster.kill(victim);
     cluster.wait_for_restart(victim);
     let pid = u64::from(cluster.process(victim).pid);
-    wait_until("the router knows the new process", || {
-        cluster.server_status(victim)["pid"] == pid
-    });
+    wait_until("the router knows the new process", || cluster.server_status(victim)["pid"] == pid);
     wait_for_state(&cluster, victim, "healthy");
     let after = client.get_with(&cluster, "none", "/items/1m.bin");
     assert_taken_over(&before, &after);
@@ -150,9 +148,7 @@ fn promise_09_what_is_in_flight_when_the_primary_dies_is_answered_by_the_alterna
     let arguments = ["--keys", list.to_str().unwrap(), "--output-dir", out.to_str().unwrap()];
     let output = std::thread::scope(|scope| {
         let getting = scope.spawn(|| client.run(&cluster, &arguments));
-        wait_until("some are answered", || {
-            number(&cluster.status()["replies"]["full"]) > 20
-        });
+        wait_until("some are answered", || number(&cluster.status()["replies"]["full"]) > 20);
         cluster.kill(text(&first["server"]));
         getting.join().expect("the client runs")
     });

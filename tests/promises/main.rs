@@ -3,9 +3,9 @@
 //! A cluster here is what `understudy up` runs; a client is what `understudy get` is. A client with
 //! a cache directory keeps its identity and its items from one run to the next.
 
+mod assignment;
 #[path = "../common/mod.rs"]
 mod common;
-mod assignment;
 mod failure;
 mod mirrors;
 

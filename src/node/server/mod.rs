@@ -11,6 +11,9 @@ mod replicate;
 mod serve;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use crate::cluster::{Board, Choice};
 use crate::mirror::{Items, Mirror, Store, Version};
 use crate::node::Planted;
