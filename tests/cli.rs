@@ -122,7 +122,10 @@ fn status_says_when_nothing_answers_or_something_else_does() {
 
 #[test]
 fn output_that_nobody_reads_is_no_failure() {
-    for arguments in [&["--help"][..], &["up", "--help"], &["--version"]] {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("certs");
+    let certs = ["certs", "new", "--out", out.to_str().unwrap()];
+    for arguments in [&["--help"][..], &["up", "--help"], &["--version"], &certs] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));

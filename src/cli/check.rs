@@ -1,5 +1,6 @@
 //! `understudy check`: what is wrong with a configuration, before anything is started with it.
 
+use super::report;
 use crate::config::{Config, ConfigErrors, Located, Problem, SourceConfig, load_located};
 use crate::net::tls::{Backplane, TlsError, public_server};
 use crate::wire::backplane::Role;
@@ -24,10 +25,12 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     for path in &arguments.config {
         let checked = check(path);
         all_fine &= checked.is_ok();
-        if arguments.json {
-            println!("{}", as_json(path, &checked));
-        } else {
-            println!("{}", as_text(path, &checked));
+        let text = match arguments.json {
+            true => format!("{}\n", as_json(path, &checked)),
+            false => format!("{}\n", as_text(path, &checked)),
+        };
+        if let Err(failure) = report::print(&text) {
+            return failure.report();
         }
     }
     if all_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -11,9 +11,10 @@ mod check;
 mod http;
 mod log;
 mod parent;
-#[cfg(test)]
 mod part;
 mod report;
+mod router;
+mod server;
 mod status;
 mod table;
 mod up;
@@ -48,6 +49,10 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Up(up::Arguments),
+    /// Run a router, the part that clients connect to, until it is told to stop
+    Router(part::Arguments),
+    /// Run a server, the part next to the data, until it is told to stop
+    Server(part::Arguments),
     Status(status::Arguments),
     /// Check configuration files before anything is started with them
     Check(check::Arguments),
@@ -60,6 +65,7 @@ impl Command {
     /// speak for themselves.
     fn default_log(&self) -> &'static str {
         match self {
+            Self::Router(_) | Self::Server(_) => "info",
             Self::Up(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) => "warn",
         }
     }
@@ -78,6 +84,8 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Up(arguments) => up::run(arguments, &log),
+        Command::Router(arguments) => router::run(&arguments),
+        Command::Server(arguments) => server::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),

@@ -11,7 +11,6 @@ use std::io;
 /// Ends this process, as `kill -9` would, when the process `parent` ends. Fails when `parent` is not,
 /// or no longer, the parent of this process. Linux sees the end of the *thread* that started this
 /// process as the parent's end, so parents start their children from their main thread.
-#[cfg_attr(not(test), expect(dead_code, reason = "no part is wired in yet"))]
 pub(super) fn die_with(parent: u32) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
