@@ -1,6 +1,7 @@
 //! One server, by hand: what it does with each kind of request.
 
 use super::*;
+use crate::node::Planted;
 use crate::wire::backplane::{How, Status};
 use crate::wire::frame::FrameType;
 use crate::wire::lane::Get;
