@@ -106,11 +106,14 @@ fn as_json(path: &Path, checked: &Result<Config, ConfigErrors>) -> serde_json::V
             "problems": [],
         }),
         Err(errors) => {
-            let problem = |Problem { line, what, fix }: &Problem| json!({ "line": line, "what": what, "fix": fix });
-            let problems: Vec<_> = errors.problems.iter().map(problem).collect();
+            let problems: Vec<_> = errors.problems.iter().map(problem_as_json).collect();
             json!({ "file": file, "ok": false, "role": null, "name": null, "problems": problems })
         }
     }
+}
+
+fn problem_as_json(Problem { line, what, fix }: &Problem) -> serde_json::Value {
+    json!({ "line": line, "what": what, "fix": fix })
 }
 
 #[cfg(test)]

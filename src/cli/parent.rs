@@ -1,16 +1,16 @@
-//! Ties the life of a child process to that of its parent, so that `up` leaves nothing behind however
-//! it ends.
+//! Ties the life of a child process to that of its parent, so that `up` leaves nothing behind
+//! however it ends.
 //!
-//! Two ways, because each has a gap. On Linux the kernel kills the child the moment its parent ends,
-//! even a child that is stopped. Everywhere, the child's standard input is a pipe whose other end the
-//! parent holds and never writes to, so its end is the end of the parent.
+//! Two ways, because each has a gap. On Linux the kernel kills the child the moment its parent
+//! ends, even a child that is stopped. Everywhere, the child's standard input is a pipe whose other
+//! end the parent holds and never writes to, so its end is the end of the parent.
 
 use rustix::process::{Signal, getpid, getppid, kill_process};
 use std::io;
 
-/// Ends this process, as `kill -9` would, when the process `parent` ends. Fails when `parent` is not,
-/// or no longer, the parent of this process. Linux sees the end of the *thread* that started this
-/// process as the parent's end, so parents start their children from their main thread.
+/// Ends this process, as `kill -9` would, when the process `parent` ends. Fails when `parent` is
+/// not, or no longer, the parent of this process. Linux sees the end of the *thread* that started
+/// this process as the parent's end, so parents start their children from their main thread.
 pub(super) fn die_with(parent: u32) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))

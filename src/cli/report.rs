@@ -1,7 +1,7 @@
 //! What a command tells the one who called it: one line on standard error, and an exit code.
 //!
-//! Nothing here panics when standard output or standard error is closed, as `println!` would: whoever
-//! closed it does not want the rest, and that is no failure.
+//! Nothing here panics when standard output or standard error is closed, as `println!` would:
+//! whoever closed it does not want the rest, and that is no failure.
 
 use clap::error::ErrorKind;
 use std::fmt;

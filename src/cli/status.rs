@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What a router answers to `GET /status`. Of a server that has never been reached, little is known.
+/// What a router answers to `GET /status`. Of a server that was never reached, little is known.
 #[derive(Debug, Deserialize)]
 struct Status {
     servers: Vec<Server>,

@@ -29,8 +29,8 @@ const DEFAULT_THRESHOLD: u64 = 10_000;
 
 /// Start a router and servers on this machine, and keep them running.
 ///
-/// Everything is in place: addresses, certificates, and a small sample to get. Children that die are
-/// started again. Ctrl-C stops everything; what `up` wrote is then removed.
+/// Everything is in place: addresses, certificates, and a small sample to get. Children that die
+/// are started again. Ctrl-C stops everything; what `up` wrote is then removed.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// How many servers, 1 to 64.

@@ -1,11 +1,11 @@
 //! Addresses for a cluster on this machine: those that were asked for are checked, the others are
 //! picked so that they stay ours while a server is down.
 //!
-//! A port that is picked is reserved by a TCP socket that is bound to it and never listens. On Linux
-//! such a socket lets the child, which sets `SO_REUSEADDR` as every server does, bind and listen on
-//! the port, again and again; everybody who wants the port for himself is refused, another `up`
-//! included. UDP has nothing like it, so the UDP port is the one with the same number, and numbers
-//! are picked outside the range from which the system takes ports for outgoing sockets.
+//! A port that is picked is reserved by a TCP socket that is bound to it and never listens. On
+//! Linux such a socket lets the child, which sets `SO_REUSEADDR` as every server does, bind and
+//! listen on the port, again and again; everybody who wants the port for himself is refused,
+//! another `up` included. UDP has nothing like it, so the UDP port is the one with the same number,
+//! and numbers are picked outside the range that the system takes ports for outgoing sockets from.
 
 use super::holder;
 use crate::cli::report::Failure;

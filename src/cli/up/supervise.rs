@@ -2,8 +2,8 @@
 //! them all when asked.
 //!
 //! Each child has a task of its own that goes with it through all its lives. The tasks tell what
-//! happens in notices, which [`supervise`] turns into events. All tasks run on the thread that calls
-//! it, and so does every start of a child: see [`crate::cli::parent`].
+//! happens in notices, which [`supervise`] turns into events. All tasks run on the thread that
+//! calls it, and so does every start of a child: see [`crate::cli::parent`].
 
 use super::child::{Launch, Running, ready};
 use super::events::{Event, Process};
