@@ -233,12 +233,14 @@ fn hello_values() -> Vec<(&'static str, Value)> {
         purpose,
         incarnation: 1_700_000_000,
         workers: 4,
+        worker: 3,
     };
     let server = ServerHello {
         role: Role::Server,
         name: name("server-1"),
         incarnation: 1_700_000_001,
         workers: 2,
+        worker: 1,
         ..router(Purpose::Frames)
     };
     vec![

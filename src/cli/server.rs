@@ -2,7 +2,7 @@
 
 use super::part::{self, Arguments};
 use crate::config::{self, ServerConfig, SourceConfig};
-use crate::server::Server;
+use crate::net::server::EmbeddedServer as Server;
 use std::process::ExitCode;
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {

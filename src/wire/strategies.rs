@@ -170,16 +170,10 @@ pub(crate) fn body_start() -> impl Strategy<Value = BodyStart> {
 pub(crate) fn server_hello() -> BoxedStrategy<ServerHello> {
     let role = prop_oneof![Just(Role::Router), Just(Role::Server)];
     let purpose = prop_oneof![Just(Purpose::Frames), Just(Purpose::Bodies)];
-    let parts = (number(), number(), role, name(), purpose, number(), number());
+    let parts = (number(), number(), role, name(), purpose, number(), number(), number());
     parts
-        .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers)| ServerHello {
-            oldest,
-            newest,
-            role,
-            name,
-            purpose,
-            incarnation,
-            workers,
+        .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers, worker)| {
+            ServerHello { oldest, newest, role, name, purpose, incarnation, workers, worker }
         })
         .boxed()
 }
