@@ -2,6 +2,8 @@
 
 #[cfg(feature = "server")]
 pub(crate) mod backplane;
+#[cfg(feature = "client")]
+pub(crate) mod client;
 pub(crate) mod clock;
 #[cfg(feature = "server")]
 pub(crate) mod endpoint;

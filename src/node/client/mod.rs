@@ -18,6 +18,7 @@ mod tests;
 mod types;
 
 pub use crate::wire::session::CloseCode;
+pub(crate) use replies::printable;
 pub use types::{
     Answer, Config, Details, Error, Failure, Item, Output, Reply, ReplyKind, Saved, SavedItem,
     Statistics, ValidatorKind, ValidatorPolicy,

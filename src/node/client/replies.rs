@@ -204,10 +204,15 @@ impl Client {
         self.end_drain(now);
     }
 
-    /// How many bytes may follow the BODY frame of this request; `None` if its body is not wanted,
-    /// and reading it can be refused.
-    pub fn body_limit(&self, request_id: u64) -> Option<u64> {
-        let index = self.requests.find(request_id)?;
+    /// The body of a request begins. Returns how many bytes may follow the BODY frame; `None` if the
+    /// body is not wanted, so that reading it can be refused.
+    ///
+    /// Nothing else depends on this call; it spares a driver what would come in vain.
+    pub fn handle_body_start(&mut self, request_id: u64) -> Option<u64> {
+        let Some(index) = self.requests.find(request_id) else {
+            self.count_stray(request_id);
+            return None;
+        };
         let length = match &self.requests[index].stage {
             Stage::Receiving { head, .. } => head.length,
             _ => self.config.max_body,
@@ -336,7 +341,7 @@ impl Client {
     }
 }
 
-/// An error's text, without what could take over a terminal.
-fn printable(text: &str) -> String {
+/// A text from a peer, without what could take over a terminal.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -707,11 +707,11 @@ fn a_full_reply_can_be_taken_back() {
     let mut bench = Bench::ready(Config::default());
     bench.start("/a", ValidatorPolicy::Auto);
     let first = bench.request().request_id;
-    assert_eq!(bench.client.body_limit(first), Some((1 << 30) + 16));
+    assert_eq!(bench.client.handle_body_start(first), Some((1 << 30) + 16));
     bench.reply(first, streamed("/a", &large));
-    assert_eq!(bench.client.body_limit(first), Some(20_016));
+    assert_eq!(bench.client.handle_body_start(first), Some(20_016));
     bench.reply(first, unavailable());
-    assert_eq!(bench.client.body_limit(first), None, "what still comes of it is not wanted");
+    assert_eq!(bench.client.handle_body_start(first), None, "what still comes of it is not wanted");
     bench.pass(Duration::from_secs(1));
     let second = bench.request();
     assert_eq!((second.slot, second.key), (0, Some(key("/a"))));
