@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 pub(crate) mod certs;
 pub(crate) mod check;
+pub(crate) mod sim;
 
 /// Arguments of the program.
 #[derive(Parser)]
@@ -14,6 +15,8 @@ enum Program {
     Certs(certs::Arguments),
     /// Checks configuration files
     Check(check::Arguments),
+    /// Tries the machines on a simulated network with faults
+    Sim(sim::Arguments),
 }
 
 /// Runs the program on its command line.
@@ -21,5 +24,6 @@ pub fn main() -> ExitCode {
     match Program::parse() {
         Program::Certs(arguments) => certs::run(arguments),
         Program::Check(arguments) => check::run(arguments),
+        Program::Sim(arguments) => sim::run(arguments),
     }
 }
