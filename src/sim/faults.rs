@@ -113,6 +113,9 @@ impl World {
     /// A connection loses what is on its way, and both ends notice in their own time.
     fn break_connection(&mut self) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
         let id = ids[self.random.random_range(0..ids.len())];
         self.trace.line(self.now, || format!("#### connection {id} breaks"));
         self.sever(id);

@@ -38,8 +38,10 @@ pub(super) struct RouterProcess {
     welcomed: BTreeSet<ConnectionId>,
     /// By the server's connection and stream.
     bodies: BTreeMap<(ConnectionId, Stream), Passing>,
-    /// Bodies whose reply has not come yet, or that nobody wants.
+    /// Bodies whose reply has not come yet.
     waiting: BTreeMap<(ConnectionId, Stream), BodyStart>,
+    /// Bodies that are not read any further.
+    given_up: BTreeSet<(ConnectionId, Stream)>,
 }
 
 impl RouterProcess {
@@ -135,16 +137,18 @@ impl World {
         }
         self.routers[place].waiting.retain(|(connection, _), _| *connection != id);
         self.end_bodies(place, |connection, _| connection == id);
+        self.routers[place].given_up.retain(|(connection, _)| *connection != id);
     }
 
     /// Breaks off bodies that are being passed on.
     fn end_bodies(&mut self, place: usize, which: impl Fn(ConnectionId, &Passing) -> bool) {
-        let ended: Vec<_> = self.routers[place]
+        let router = &mut self.routers[place];
+        let ended: Vec<_> = router
             .bodies
             .extract_if(.., |(connection, _), passing| which(*connection, passing))
-            .map(|(_, passing)| passing)
             .collect();
-        for Passing { request_id, session, stream } in ended {
+        router.given_up.extend(ended.iter().map(|(from, _)| *from));
+        for (_, Passing { request_id, session, stream }) in ended {
             self.send(session, ACCEPTOR, stream, Chunk::Reset);
             self.with_router(place, |machine, _| machine.handle_body_ended(request_id));
         }
@@ -191,7 +195,10 @@ impl World {
         match stream {
             Stream::First => true,
             Stream::Lane => router.welcomed.contains(&id),
-            Stream::Body(_) => !router.waiting.contains_key(&(id, stream)),
+            Stream::Body(_) => {
+                !router.waiting.contains_key(&(id, stream))
+                    && !router.given_up.contains(&(id, stream))
+            }
         }
     }
 
@@ -238,9 +245,15 @@ impl World {
         let BodyStart { request_id, offset } = start;
         let verdict =
             self.with_router(place, |machine, _| machine.handle_body(&name, request_id, offset));
-        let Some(BodyVerdict::Wanted(route)) = verdict else {
-            // Early: another look follows the next message. Unwanted: it stays unread.
-            return;
+        let route = match verdict {
+            Some(BodyVerdict::Wanted(route)) => route,
+            Some(BodyVerdict::Unwanted) => {
+                self.routers[place].waiting.remove(&(id, stream));
+                self.routers[place].given_up.insert((id, stream));
+                return;
+            }
+            // Another look follows the next message.
+            Some(BodyVerdict::Early) | None => return,
         };
         self.routers[place].waiting.remove(&(id, stream));
         let session = route.session.0;

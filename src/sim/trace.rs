@@ -4,6 +4,9 @@ use super::events::Event;
 use crate::wire::Time;
 use std::fmt::Debug;
 
+/// Longest line, in characters.
+const MAX_LINE: usize = 500;
+
 /// Where lines go.
 pub(super) type Sink = Box<dyn FnMut(String)>;
 
@@ -43,7 +46,12 @@ impl Trace {
         let begin = *self.begin.get_or_insert(now);
         if let Some(sink) = &mut self.sink {
             let since = now.since(begin).as_micros();
-            sink(format!("{:>4}.{:06} {}", since / 1_000_000, since % 1_000_000, text()));
+            let mut line = format!("{:>4}.{:06} {}", since / 1_000_000, since % 1_000_000, text());
+            // Bodies say little, at length.
+            if let Some((cut, _)) = line.char_indices().nth(MAX_LINE) {
+                line.truncate(cut);
+            }
+            sink(line);
         }
     }
 
