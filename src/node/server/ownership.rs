@@ -11,7 +11,7 @@ use crate::mirror::Mirror;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
 use crate::wire::lane::{Outcome, Reply};
-use crate::wire::{ClientId, Name, Time};
+use crate::wire::{ClientId, Epoch, Name, Time};
 use std::time::Duration;
 
 /// When a client that met a full pool should come back.
@@ -56,7 +56,7 @@ impl Server {
             Title::Fresh => self.handle_fresh(now, link, forward),
             Title::Foreign => self.refuse_ownership(link, &forward),
             Title::Outdated => {
-                self.drop_as_released(now, &forward.client, None);
+                self.drop_as_released(now, &forward.client, Some(&forward.epoch));
                 self.refuse_ownership(link, &forward);
             }
         }
@@ -144,8 +144,11 @@ impl Server {
         }
         let former = self.distinct_others(former);
         if !self.config.planted.is(Fault::LostRelease) {
-            for name in &former {
-                self.debts.insert((name.clone(), forward.client), forward.epoch.clone());
+            former.iter().for_each(|name| self.owe(name, forward.client, &forward.epoch));
+            // Another router may have decided otherwise at the same moment, of which neither that
+            // router nor this one knows. A client's first server is chosen by one router alone.
+            if forward.how == How::Takeover || forward.epoch.term > 1 {
+                self.owe_everyone(forward.client, &forward.epoch);
             }
         }
         let record = Record {
@@ -193,8 +196,9 @@ impl Server {
         self.send(link, Message::Reply { request_id, assignment: None, by: None, inner });
     }
 
-    /// Forgets a client that another server has taken, in an epoch that names `taker`.
-    pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, taker: Option<&Name>) {
+    /// Forgets a client that another server has taken `by` a higher epoch, if that is known. Our
+    /// alternate, if the client has another one now, is to forget it too.
+    pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, by: Option<&Epoch>) {
         let Some(mut record) = self.clients.remove(client) else {
             return;
         };
@@ -203,12 +207,12 @@ impl Server {
             self.primary_clients -= 1;
             self.counters.released_clients += 1;
             self.alone.remove(client);
-            if let Some(alternate) = record.alternate
-                && Some(&alternate) != taker
-            {
-                let epoch = record.epoch;
-                self.send_to_server(&alternate, Message::MirrorEnd { client: *client, epoch });
-            }
+        }
+        if let Some((alternate, by)) = record.alternate.zip(by)
+            && alternate != by.primary
+        {
+            self.owe(&alternate, *client, by);
+            self.pay_debts(Some(client));
         }
         self.status_changed(now);
     }

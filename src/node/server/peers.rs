@@ -92,13 +92,36 @@ impl Server {
     }
 
     /// A client was taken from us in `epoch`: drops only what is lower, and always acknowledges, so
-    /// that the debt is paid even where there is nothing to drop.
+    /// that the debt is paid even where there is nothing to drop. A sender that is itself out of date
+    /// learns so: the higher epoch wins.
     fn handle_release(&mut self, now: Time, from: &Name, client: ClientId, epoch: Epoch) {
-        let lower = self.clients.get(&client).is_some_and(|record| record.epoch < epoch);
+        let known = self.clients.get(&client).map(|record| record.epoch.clone());
+        let lower = known.as_ref().is_some_and(|known| *known < epoch);
         if lower || (self.config.planted.is(Fault::NoEpochCheck)) {
-            self.drop_as_released(now, &client, Some(&epoch.primary));
+            self.drop_as_released(now, &client, Some(&epoch));
+        }
+        if let Some(known) = known.filter(|known| *known > epoch && known.primary != *from) {
+            self.owe(from, client, &known);
+            self.pay_debts(Some(&client));
         }
         self.send_to_server(from, Message::Released { client, epoch });
+    }
+
+    /// Notes that a server is to drop what it has of a client from lower epochs.
+    pub(super) fn owe(&mut self, name: &Name, client: ClientId, epoch: &Epoch) {
+        if *name == self.config.name {
+            return;
+        }
+        let owed = self.debts.entry((name.clone(), client)).or_insert_with(|| epoch.clone());
+        if *owed < *epoch {
+            *owed = epoch.clone();
+        }
+    }
+
+    /// The same for all servers that were ever heard of.
+    pub(super) fn owe_everyone(&mut self, client: ClientId, epoch: &Epoch) {
+        let names: Vec<_> = self.board.members().map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.owe(name, client, epoch));
     }
 
     fn owed_to(&self, name: &Name) -> Vec<(ClientId, Epoch)> {
