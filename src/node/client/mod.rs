@@ -17,9 +17,10 @@ mod session;
 mod tests;
 mod types;
 
+pub use crate::wire::session::CloseCode;
 pub use types::{
-    Answer, CloseCode, Config, Details, Error, Failure, Item, Output, Reply, ReplyKind, Saved,
-    SavedItem, Statistics, ValidatorKind, ValidatorPolicy,
+    Answer, Config, Details, Error, Failure, Item, Output, Reply, ReplyKind, Saved, SavedItem,
+    Statistics, ValidatorKind, ValidatorPolicy,
 };
 
 use crate::wire::lane::{Get, Validator};
@@ -39,6 +40,8 @@ pub struct Client {
     requests: Requests,
     outputs: VecDeque<Output>,
     statistics: Statistics,
+    /// Why there will be no session any more.
+    ended: Option<Error>,
 }
 
 impl Client {
@@ -55,6 +58,7 @@ impl Client {
             requests: Requests::default(),
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
+            ended: None,
             config,
         };
         for item in saved.items {
@@ -68,8 +72,8 @@ impl Client {
     ///
     /// Where the key is being asked for already, this get shares the answer, whatever its policy.
     pub fn get(&mut self, ticket: u64, key: Key, policy: ValidatorPolicy, now: Time) {
-        let refused = if self.session.is_ended() {
-            Some(Error::Superseded)
+        let refused = if self.ended.is_some() {
+            self.ended.clone()
         } else if self.requests.tickets() >= self.config.max_waiting {
             Some(Error::TooManyWaiting { limit: self.config.max_waiting })
         } else {
@@ -107,6 +111,17 @@ impl Client {
         self.lose_session(reason, now);
     }
 
+    /// The router closed the connection, with the application's code and reason.
+    pub fn handle_closed(&mut self, code: u64, reason: &str, now: Time) {
+        match CloseCode::from_code(code) {
+            Some(CloseCode::Superseded) => self.end(Error::Superseded),
+            Some(CloseCode::NotWelcome) if self.session.refused() => {
+                self.end(Error::NotWelcome { reason: reason.to_owned() });
+            }
+            _ => self.lose_session(reason, now),
+        }
+    }
+
     /// The router's bytes are no frames, or otherwise against the protocol.
     pub fn handle_violation(&mut self, reason: &str, now: Time) {
         if self.session.is_open() {
@@ -133,7 +148,11 @@ impl Client {
             FrameType::Goaway => {
                 match GoawayReason::decode(frame.payload()).map_err(say)? {
                     GoawayReason::Shutdown => self.session.drain(now),
-                    GoawayReason::Superseded => self.end(now),
+                    GoawayReason::Superseded => {
+                        let (code, reason) = (CloseCode::Done, Error::Superseded.to_string());
+                        self.outputs.push_back(Output::Close { code, reason });
+                        self.end(Error::Superseded);
+                    }
                 }
                 self.end_drain(now);
                 Ok(())
@@ -175,13 +194,14 @@ impl Client {
         }
     }
 
-    /// A newer session has this client's token: there is nothing left to do.
-    fn end(&mut self, now: Time) {
+    /// There will be no session any more.
+    fn end(&mut self, error: Error) {
+        self.forget_session();
         self.session.end();
-        self.close(CloseCode::Done, Error::Superseded.to_string(), now);
         for index in self.requests.indexes(|_| true) {
-            self.finish(index, Err(Error::Superseded));
+            self.finish(index, Err(error.clone()));
         }
+        self.ended = Some(error);
     }
 
     /// What [`poll_timeout`](Self::poll_timeout) waited for is due.
@@ -202,7 +222,7 @@ impl Client {
         self.requests.end_waits(now);
         match self.session.due(now) {
             Some(Due::Connect) => self.connect(now),
-            Some(Due::GiveUp(why)) => self.close(CloseCode::Silent, why.to_owned(), now),
+            Some(Due::GiveUp(why)) => self.close(CloseCode::Done, why.to_owned(), now),
             None => {}
         }
         self.give_up_silent_router(now);
@@ -215,7 +235,7 @@ impl Client {
             return;
         };
         if self.requests.abandoned() * 2 > in_flight {
-            self.close(CloseCode::Silent, "the router leaves requests unanswered".to_owned(), now);
+            self.close(CloseCode::Done, "the router leaves requests unanswered".to_owned(), now);
         }
     }
 
@@ -245,6 +265,13 @@ impl Client {
     }
 
     fn lose_session(&mut self, reason: &str, now: Time) {
+        self.forget_session();
+        if self.session.lost(reason, now) {
+            self.connect(now);
+        }
+    }
+
+    fn forget_session(&mut self) {
         // What was to be done for it is done again for the next one.
         self.outputs.retain(|output| {
             let of_session = matches!(output, Output::SendSession(_) | Output::SendLane(_));
@@ -256,9 +283,6 @@ impl Client {
             if !matches!(self.requests[index].stage, Stage::Loading) {
                 self.drop_request(index);
             }
-        }
-        if self.session.lost(reason, now) {
-            self.connect(now);
         }
     }
 

@@ -7,6 +7,7 @@
 use super::requests::{Head, Stage};
 use super::types::{Error, Output, Reply, ReplyKind};
 use super::{Client, say};
+use crate::node::Fault;
 use crate::wire::lane::{Body, BodyStart, ErrorCode, Outcome, Reply as LaneReply};
 use crate::wire::types::fingerprint;
 use crate::wire::{Fingerprint, Frame, FrameType, HeaderBlock, Tag, Time};
@@ -50,33 +51,33 @@ impl Client {
             other => return Err(format!("{other:?} has no place on a lane")),
         }
         let LaneReply { request_id, outcome } = LaneReply::decode(frame).map_err(say)?;
-        let found = self.requests.find(request_id);
-        let Some(index) = found.filter(|index| self.is_asked(*index)) else {
+        let Some(index) = self.requests.find(request_id) else {
+            self.requests.forget_abandoned(request_id);
             self.count_stray(request_id);
             return Ok(());
         };
         self.requests[index].wire_bytes += frame.bytes().len() as u64;
         self.session.note_answer();
-        self.reply(index, outcome, now);
+        match (&self.requests[index].stage, outcome) {
+            (Stage::Asked { keyed, .. }, outcome) => self.reply(index, *keyed, outcome, now),
+            // The server was lost in the middle of the body.
+            (_, Outcome::Error { code: ErrorCode::Unavailable, .. }) => {
+                self.broken_body(index, now);
+            }
+            (_, _) => self.statistics.unknown_replies += 1,
+        }
         Ok(())
     }
 
-    fn is_asked(&self, index: usize) -> bool {
-        matches!(self.requests[index].stage, Stage::Asked { .. })
-    }
-
     fn count_stray(&mut self, request_id: u64) {
-        if self.requests.forget_abandoned(request_id) {
+        if self.requests.was_issued(request_id) {
             self.statistics.late_replies += 1;
         } else {
             self.statistics.unknown_replies += 1;
         }
     }
 
-    fn reply(&mut self, index: usize, outcome: Outcome, now: Time) {
-        let Stage::Asked { keyed, .. } = self.requests[index].stage else {
-            unreachable!("the caller looked for a request that was asked");
-        };
+    fn reply(&mut self, index: usize, keyed: bool, outcome: Outcome, now: Time) {
         match outcome {
             Outcome::UseCached { tag } => self.use_cached(index, tag),
             Outcome::Full { tag, headers, body } => self.full(index, tag, headers, body, now),
@@ -116,7 +117,7 @@ impl Client {
         let Some(held) = self.cache.held(slot) else {
             return self.mismatch(index);
         };
-        if held.tag != tag && !self.config.skip_tag_check {
+        if held.tag != tag && !self.config.planted.is(Fault::NoTagCheck) {
             return self.mismatch(index);
         }
         self.cache.confirm(slot, self.session.number());
@@ -187,7 +188,7 @@ impl Client {
     /// The body of a request came, whole, on its own stream: what followed the BODY frame.
     pub fn handle_body(&mut self, request_id: u64, offset: u64, bytes: Bytes, now: Time) {
         let Some(index) = self.requests.find(request_id) else {
-            return self.count_stray_body();
+            return self.count_stray(request_id);
         };
         let start = BodyStart { request_id, offset }.encode();
         let request = &mut self.requests[index];
@@ -203,8 +204,15 @@ impl Client {
         self.end_drain(now);
     }
 
-    fn count_stray_body(&mut self) {
-        self.statistics.unknown_replies += 1;
+    /// How many bytes may follow the BODY frame of this request; `None` if its body is not wanted,
+    /// and reading it can be refused.
+    pub fn body_limit(&self, request_id: u64) -> Option<u64> {
+        let index = self.requests.find(request_id)?;
+        let length = match &self.requests[index].stage {
+            Stage::Receiving { head, .. } => head.length,
+            _ => self.config.max_body,
+        };
+        Some(length.saturating_add(TRAILING_TAG as u64))
     }
 
     /// The body of a request broke off after so many bytes. Without a request id, because not even
@@ -250,7 +258,9 @@ impl Client {
     /// Hands out a version that came whole, if it is what its tag says.
     fn accept(&mut self, index: usize, tag: Tag, headers: &HeaderBlock, bytes: Bytes, keep: bool) {
         let print: Fingerprint = fingerprint(headers.as_bytes(), &bytes);
-        if self.requests[index].key.tag(&print.digest) != tag && !self.config.skip_tag_check {
+        if self.requests[index].key.tag(&print.digest) != tag
+            && !self.config.planted.is(Fault::NoTagCheck)
+        {
             return self.mismatch(index);
         }
         let headers = HeaderBlock::parse(Bytes::copy_from_slice(headers.as_bytes()));

@@ -192,9 +192,14 @@ impl Requests {
         }
     }
 
-    /// Whether this is the id of an attempt that was given up. From now on its reply has come.
-    pub(super) fn forget_abandoned(&mut self, id: u64) -> bool {
-        self.abandoned.remove(&id)
+    /// Notes that the reply to an attempt has come, should it have been given up.
+    pub(super) fn forget_abandoned(&mut self, id: u64) {
+        self.abandoned.remove(&id);
+    }
+
+    /// Whether this was ever the id of an attempt.
+    pub(super) fn was_issued(&self, id: u64) -> bool {
+        id < self.next_id
     }
 
     /// A fresh request id.

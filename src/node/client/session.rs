@@ -64,6 +64,8 @@ pub(super) struct Session {
     router: usize,
     /// Attempts and short sessions without success, one after the other.
     failures: u32,
+    /// Routers that did not want this client, one after the other.
+    refusals: usize,
     /// Something was answered in this session.
     answered: bool,
     /// The assignment was told in this session.
@@ -88,6 +90,7 @@ impl Session {
             routers: config.routers,
             router: 0,
             failures: 0,
+            refusals: 0,
             answered: false,
             assignment_is_current: false,
             pool: config.pool.clone(),
@@ -130,12 +133,10 @@ impl Session {
         if !(OLDEST_VERSION..=VERSION).contains(&welcome.version) {
             return Err("it chose a version that was not offered");
         }
-        if welcome.limits.slots == 0 || welcome.limits.in_flight == 0 {
-            return Err("it allows no requests");
-        }
         self.link = Link::Ready { since: now };
         self.client = Some(welcome.client);
         self.limits = Some(welcome.limits);
+        self.refusals = 0;
         self.trouble = None;
         // ASSIGNED on the lane may have overtaken WELCOME.
         let overtaken = self.assignment_is_current
@@ -199,6 +200,12 @@ impl Session {
         longest.mul_f64(self.random.random_range(0.5..1.0))
     }
 
+    /// A router does not want this client. Returns whether none of them does.
+    pub(super) fn refused(&mut self) -> bool {
+        self.refusals += 1;
+        self.refusals >= self.routers
+    }
+
     /// Ends it for good.
     pub(super) fn end(&mut self) {
         self.link = Link::Ended;
@@ -244,10 +251,6 @@ impl Session {
 
     pub(super) fn is_draining(&self) -> bool {
         matches!(self.link, Link::Draining { .. })
-    }
-
-    pub(super) fn is_ended(&self) -> bool {
-        self.link == Link::Ended
     }
 
     /// Whether requests may be sent, and if so, how many may be unanswered and how many slots used.

@@ -502,7 +502,9 @@ fn a_lost_session_is_asked_again_on_the_next_one() {
     assert!(second.request_id > first.request_id);
     assert_eq!(second.slot, first.slot);
     bench.reply(first.request_id, full("/a", b"late"));
-    assert_eq!(bench.client.statistics().unknown_replies, 1);
+    bench.reply(77, full("/a", b"never asked for"));
+    let counted = bench.client.statistics();
+    assert_eq!((counted.late_replies, counted.unknown_replies), (1, 1));
     bench.reply(second.request_id, full("/a", b"one"));
     assert_eq!(bench.answer().unwrap().bytes, "one");
 }
@@ -531,7 +533,7 @@ fn attempts_to_connect_slow_down_and_gets_end_in_time() {
 fn a_router_that_says_nothing_is_given_up() {
     let mut bench = Bench::new(Config::default());
     bench.pass(Duration::from_secs(3));
-    let code = CloseCode::Silent;
+    let code = CloseCode::Done;
     assert!(matches!(bench.take()[..], [Output::Close { code: c, .. }] if c == code));
     bench.pass(Duration::from_secs(1));
     assert_eq!(bench.take(), [Output::Connect { router: 0 }]);
@@ -567,8 +569,8 @@ fn late_replies_are_counted_and_free_their_place() {
     bench.reply(id, full("/a", b"late"));
     assert_eq!(bench.requests().len(), 1);
     bench.reply(id, full("/a", b"twice"));
-    let counted = bench.client.statistics();
-    assert_eq!((counted.late_replies, counted.unknown_replies), (1, 1));
+    assert!(bench.requests().is_empty(), "a second reply frees no second place");
+    assert_eq!(bench.client.statistics().late_replies, 2);
 }
 
 #[test]
@@ -673,6 +675,48 @@ fn a_superseded_client_stays_away() {
     assert_eq!(bench.client.poll_timeout(), None);
     let left = bench.take();
     assert!(left.iter().all(|output| !matches!(output, Output::Connect { .. })), "{left:?}");
+}
+
+#[test]
+fn a_client_that_no_router_wants_gives_up() {
+    let mut bench = Bench::new(Config { routers: 2, ..Config::default() });
+    bench.start("/a", ValidatorPolicy::Auto);
+    bench.client.handle_closed(2, "no such pool", bench.now);
+    assert_eq!(bench.take(), [Output::Connect { router: 1 }], "the other one may");
+    bench.client.handle_closed(2, "no such pool", bench.now);
+    let gone = Err(Error::NotWelcome { reason: "no such pool".to_owned() });
+    assert_eq!(bench.answer(), gone);
+    bench.start("/a", ValidatorPolicy::Auto);
+    assert_eq!(bench.answer(), gone);
+
+    let mut bench = Bench::ready(Config::default());
+    bench.client.handle_closed(3, "superseded", bench.now);
+    bench.start("/a", ValidatorPolicy::Auto);
+    assert_eq!(bench.answer(), Err(Error::Superseded));
+    assert_eq!(bench.client.poll_timeout(), None);
+
+    let mut bench = Bench::ready(Config::default());
+    bench.client.handle_closed(99, "whatever", bench.now);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.take(), [Output::Connect { router: 0 }], "an unknown code is nothing final");
+}
+
+#[test]
+fn a_full_reply_can_be_taken_back() {
+    let large = vec![7; 20_000];
+    let mut bench = Bench::ready(Config::default());
+    bench.start("/a", ValidatorPolicy::Auto);
+    let first = bench.request().request_id;
+    assert_eq!(bench.client.body_limit(first), Some((1 << 30) + 16));
+    bench.reply(first, streamed("/a", &large));
+    assert_eq!(bench.client.body_limit(first), Some(20_016));
+    bench.reply(first, unavailable());
+    assert_eq!(bench.client.body_limit(first), None, "what still comes of it is not wanted");
+    bench.pass(Duration::from_secs(1));
+    let second = bench.request();
+    assert_eq!((second.slot, second.key), (0, Some(key("/a"))));
+    bench.reply(second.request_id, full("/a", b"small by now"));
+    assert_eq!(bench.answer().unwrap().bytes, "small by now");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What goes into the client machine and what comes out of it.
 
+use crate::node::Planted;
 use crate::wire::lane::{ErrorCode, Validator};
+use crate::wire::session::CloseCode;
 use crate::wire::{
     Assignment, ClientId, DecodeError, Fingerprint, Frame, HeaderBlock, Key, Name, Tag,
 };
@@ -81,9 +83,8 @@ pub struct Config {
     pub retry_busy: bool,
     /// Emits [`Output::Stored`], [`Output::Removed`] and [`Output::TokenChanged`].
     pub persist: bool,
-    /// A planted fault: hands out bytes without comparing tags. It exists so that the checker of
-    /// the simulator can be shown to find it.
-    pub(crate) skip_tag_check: bool,
+    /// A mistake to make, in tests of the simulator.
+    pub planted: Planted,
 }
 
 impl Default for Config {
@@ -100,7 +101,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(3),
             retry_busy: false,
             persist: false,
-            skip_tag_check: false,
+            planted: Planted::default(),
         }
     }
 }
@@ -140,23 +141,11 @@ pub struct Saved {
     pub items: Vec<SavedItem>,
 }
 
-/// Why the client closes a connection: the application's code in QUIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum CloseCode {
-    /// The client needs it no longer.
-    Done = 0,
-    /// The router broke the protocol.
-    ProtocolViolation = 1,
-    /// The router did not say what it had to say in time.
-    Silent = 2,
-}
-
 /// What the machine wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Connect to the router with this index. Answered by `handle_connected` or
-    /// `handle_disconnected`.
+    /// Connect to the router with this index. Answered by `handle_connected`,
+    /// `handle_disconnected` or `handle_closed`.
     Connect {
         /// Which of [`Config::routers`].
         router: usize,
@@ -329,6 +318,13 @@ pub enum Error {
     /// A newer session took this client's token: two processes use one cache.
     #[error("a newer session with the same token took over: another process uses this cache")]
     Superseded,
+    /// No router takes this client: no common version of the protocol, or no such pool. The
+    /// configuration's fault.
+    #[error("not welcome: {reason}")]
+    NotWelcome {
+        /// What the router says.
+        reason: String,
+    },
     /// What was asked for is not a key.
     #[error("{key:?} is not a key: {why}")]
     InvalidKey {
@@ -370,9 +366,9 @@ pub struct Statistics {
     pub full: u64,
     /// Replies whose tag was not that of the bytes at hand; each cost a round trip.
     pub tag_mismatches: u64,
-    /// Replies and bodies of requests that were given up or asked again.
+    /// Replies and bodies for requests that were over, given up or asked again.
     pub late_replies: u64,
-    /// Replies and bodies for requests that were never made.
+    /// Replies and bodies for requests that were never made: the router's fault.
     pub unknown_replies: u64,
     /// Bodies that broke off.
     pub broken_bodies: u64,

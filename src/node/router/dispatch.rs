@@ -84,8 +84,8 @@ impl Router {
         true
     }
 
-    /// Gives the client to a server afresh, at a term above all that is known. Nothing changes where
-    /// there is no higher term.
+    /// Gives the client to a server afresh, at a term above all that is known. Nothing changes
+    /// where there is no higher term.
     pub(super) fn reassign(&mut self, client: ClientId, to: &Name, old: &Assignment, title: Title) {
         let Some(epoch) = old.epoch.next_term(to.clone()) else {
             return;

@@ -69,7 +69,8 @@ impl Router {
         let current = self.assignments.find(&client);
         let serves = current.is_some_and(|current| current.assignment.primary() == from);
         if !serves && request.idempotent && !self.config.planted.is(Fault::NoEpochCheck) {
-            // Another server took over while this one was answering: its answer is of a lower epoch.
+            // Another server took over while this one was answering: its answer is of a lower
+            // epoch.
             return self.dispatch(now, request);
         }
         if serves {

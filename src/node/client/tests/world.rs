@@ -6,6 +6,7 @@
 use super::super::*;
 use super::{LIMITS, crc_twin, key, welcome_frame};
 use crate::mirror::Version;
+use crate::node::{Fault, Planted};
 use crate::wire::lane::{Body, ErrorCode, Outcome, Reply as LaneReply};
 use crate::wire::session::Limits;
 use crate::wire::{Epoch, HeaderBlock, HeaderName, Name};
@@ -46,7 +47,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, skip_tag_check: bool) -> Self {
+    fn new(seed: u64, planted: Planted) -> Self {
         let now = Time::from_micros(1_000_000);
         let config = Config {
             routers: 2,
@@ -54,7 +55,7 @@ impl World {
             max_memory_bytes: 25_000,
             persist: true,
             retry_busy: seed.is_multiple_of(2),
-            skip_tag_check,
+            planted,
             ..Config::default()
         };
         let mut world = Self {
@@ -453,8 +454,8 @@ impl World {
         assert!(self.client.cache_size().1 <= 60_000);
     }
 
-    fn run(seed: u64, skip_tag_check: bool) -> Self {
-        let mut world = Self::new(seed, skip_tag_check);
+    fn run(seed: u64, planted: Planted) -> Self {
+        let mut world = Self::new(seed, planted);
         (0..STEPS).for_each(|_| world.step());
         world.settle();
         world
@@ -462,8 +463,8 @@ impl World {
 }
 
 /// What of a run panicked, if it did.
-fn outcome(seed: u64, skip_tag_check: bool) -> Result<World, String> {
-    std::panic::catch_unwind(|| World::run(seed, skip_tag_check)).map_err(|panic| {
+fn outcome(seed: u64, planted: Planted) -> Result<World, String> {
+    std::panic::catch_unwind(|| World::run(seed, planted)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
             .unwrap_or_default()
@@ -475,7 +476,8 @@ fn nothing_that_a_server_or_network_does_hands_out_wrong_bytes() {
     let mut total = Statistics::default();
     let mut answers = [0; 2];
     for seed in 0..100 {
-        let world = outcome(seed, false).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        let world =
+            outcome(seed, Planted::default()).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         let counted = world.client.statistics();
         total.use_cached += counted.use_cached;
         total.tag_mismatches += counted.tag_mismatches;
@@ -496,7 +498,9 @@ fn nothing_that_a_server_or_network_does_hands_out_wrong_bytes() {
 
 #[test]
 fn without_the_tag_check_the_same_runs_do_hand_out_wrong_bytes() {
-    let found =
-        (0..100).find(|seed| outcome(*seed, true).is_err_and(|why| why.contains("wrong bytes")));
+    let found = (0..100).find(|seed| {
+        outcome(*seed, Planted::new(Fault::NoTagCheck))
+            .is_err_and(|why| why.contains("wrong bytes"))
+    });
     assert!(found.is_some());
 }
