@@ -6,7 +6,6 @@ use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
 use super::plan::{Mood, pick};
 use super::story::Stage;
-use crate::node::Fault;
 use crate::node::client::{Client, Config, Output, ValidatorPolicy};
 use crate::wire::lane::BodyStart;
 use crate::wire::{ClientId, Epoch, Frame, Key, Time};
@@ -101,7 +100,7 @@ impl World {
             connect_timeout: Duration::from_secs(2),
             retry_busy: true,
             persist: true,
-            skip_tag_check: self.planted.is(Fault::NoTagCheck),
+            planted: self.planted,
             ..Config::default()
         };
         let (seed, now) = (self.random.random(), self.now);
