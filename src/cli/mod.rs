@@ -71,7 +71,7 @@ impl Command {
             Self::Router(_) | Self::Server(_) => "info",
             Self::Up(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) | Self::Sim(_) => {
                 "warn"
-            },
+            }
         }
     }
 }

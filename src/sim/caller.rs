@@ -214,8 +214,7 @@ impl World {
             &outcome,
             Outcome::Busy { .. } | Outcome::Error { code: ErrorCode::Unavailable, .. }
         );
-        let served =
-            matches!(&outcome, Outcome::Error { code: ErrorCode::NotSupported, .. });
+        let served = matches!(&outcome, Outcome::Error { code: ErrorCode::NotSupported, .. });
         if self.callers[place].last_call == Some(number) && !served {
             self.fail(Check::Rest, format!("call {number} got {outcome:?} at rest"));
         }

@@ -157,7 +157,8 @@ impl World {
         };
         let shared = process.tickets.values().any(|other| other.key == ticket.key);
         // The request of a get that timed out may go on while its bytes are read from disk.
-        let timed_out = matches!(&answer.result, Err(it) if matches!(it.error, Error::TimedOut { .. }));
+        let timed_out =
+            matches!(&answer.result, Err(it) if matches!(it.error, Error::TimedOut { .. }));
         if !shared && !timed_out {
             process.shared.remove(&ticket.key);
         }

@@ -293,11 +293,14 @@ impl World {
     pub(super) fn random_policy(&mut self) -> ValidatorPolicy {
         // A CRC twin is misunderstood without any loss: not in a story that checks for that.
         let with_crc = self.plan.mood != Mood::Calm;
-        pick(&mut self.random, &[
-            ValidatorPolicy::None,
-            ValidatorPolicy::Strong,
-            ValidatorPolicy::Auto,
-            if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
-        ])
+        pick(
+            &mut self.random,
+            &[
+                ValidatorPolicy::None,
+                ValidatorPolicy::Strong,
+                ValidatorPolicy::Auto,
+                if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
+            ],
+        )
     }
 }

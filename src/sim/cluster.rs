@@ -1,8 +1,8 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
+use super::caller::{CallLedger, Caller};
 use super::checks::Check;
 use super::client::ClientProcess;
-use super::caller::{CallLedger, Caller};
 use super::events::Event;
 use super::network::{Connection, ConnectionId, Host};
 use super::plan::Plan;

@@ -26,13 +26,7 @@ pub(super) enum Event {
     /// A host's machine, or its program, wants to be called.
     Turn { host: Host, life: u64 },
     /// The source looks at an item.
-    Look {
-        host: Host,
-        life: u64,
-        ticket: u64,
-        key: Key,
-        known: Option<Arc<Version>>,
-    },
+    Look { host: Host, life: u64, ticket: u64, key: Key, known: Option<Arc<Version>> },
     /// The source has answered.
     Retrieved { host: Host, life: u64, ticket: u64, retrieved: Retrieved },
     /// Bytes were read from a client's disk.

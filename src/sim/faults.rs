@@ -80,7 +80,8 @@ impl World {
         let sort = self.random.random_range(0..4);
         let both = self.random.random_bool(0.8);
         let inward = self.random.random_bool(0.5);
-        self.trace.line(self.now, || format!("#### {host:?} is cut off ({sort}, {both}, {inward})"));
+        self.trace
+            .line(self.now, || format!("#### {host:?} is cut off ({sort}, {both}, {inward})"));
         for other in self.hosts().collect::<Vec<_>>() {
             let included = match (sort, other) {
                 (0 | 1, _) => true,

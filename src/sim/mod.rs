@@ -84,13 +84,17 @@ pub fn run(seed: u64, planted: Planted) -> Result<Passed, Failed> {
     tell(seed, planted, None).map_err(|failed| {
         let lines = Rc::new(RefCell::new(VecDeque::new()));
         let keep = Rc::clone(&lines);
-        let again = tell(seed, planted, Some(Box::new(move |line| {
-            let mut lines = keep.borrow_mut();
-            if lines.len() == LAST_EVENTS {
-                lines.pop_front();
-            }
-            lines.push_back(line);
-        })));
+        let again = tell(
+            seed,
+            planted,
+            Some(Box::new(move |line| {
+                let mut lines = keep.borrow_mut();
+                if lines.len() == LAST_EVENTS {
+                    lines.pop_front();
+                }
+                lines.push_back(line);
+            })),
+        );
         debug_assert!(again.is_err(), "seed {seed} does not tell the same story twice");
         let last_events = lines.borrow().iter().cloned().collect();
         Failed { last_events, ..failed }
@@ -101,7 +105,11 @@ pub fn run(seed: u64, planted: Planted) -> Result<Passed, Failed> {
 ///
 /// # Errors
 /// A check does not hold.
-pub fn trace(seed: u64, planted: Planted, line: impl FnMut(String) + 'static) -> Result<Passed, Failed> {
+pub fn trace(
+    seed: u64,
+    planted: Planted,
+    line: impl FnMut(String) + 'static,
+) -> Result<Passed, Failed> {
     tell(seed, planted, Some(Box::new(line)))
 }
 

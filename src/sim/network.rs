@@ -156,8 +156,7 @@ impl World {
             delay += self.between(0, self.plan.stall_ms);
         }
         let now = self.now;
-        let Some(connection) = self.connections.get_mut(&id).filter(|it| it.ends[from].open)
-        else {
+        let Some(connection) = self.connections.get_mut(&id).filter(|it| it.ends[from].open) else {
             return;
         };
         let limit = connection.ends[to].limit;
@@ -172,7 +171,13 @@ impl World {
     }
 
     /// Sends a frame, sometimes in two pieces.
-    pub(super) fn send_frame(&mut self, id: ConnectionId, from: usize, stream: Stream, frame: &Frame) {
+    pub(super) fn send_frame(
+        &mut self,
+        id: ConnectionId,
+        from: usize,
+        stream: Stream,
+        frame: &Frame,
+    ) {
         let mut bytes = frame.bytes().clone();
         if bytes.len() > 2 && self.random.random_bool(0.05) {
             let cut = self.random.random_range(1..bytes.len());

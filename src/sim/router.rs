@@ -278,9 +278,8 @@ impl World {
     }
 
     fn carry_out_of_router(&mut self, place: usize, output: Output) {
-        let is_open = |world: &Self, session: SessionId| {
-            world.routers[place].sessions.contains(&session.0)
-        };
+        let is_open =
+            |world: &Self, session: SessionId| world.routers[place].sessions.contains(&session.0);
         match output {
             Output::ToSession { session, frame } if is_open(self, session) => {
                 self.send_frame(session.0, ACCEPTOR, Stream::First, &frame);
@@ -306,8 +305,7 @@ impl World {
                 }
                 self.routers[place].sessions.remove(&session.0);
                 // What was written last has a moment to arrive.
-                let event =
-                    super::events::Event::Closed { connection: session.0, end: ACCEPTOR };
+                let event = super::events::Event::Closed { connection: session.0, end: ACCEPTOR };
                 self.schedule(Duration::from_millis(50), event);
             }
             Output::AbandonBody { request_id } => {

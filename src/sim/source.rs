@@ -86,16 +86,19 @@ impl Source {
         let mut source = Self { keys: Vec::new(), items: BTreeMap::new(), made: BTreeMap::new() };
         for number in 0..keys {
             let key: Key = format!("/item/{number}").parse().expect("a key");
-            let kind = pick(random, &[
-                Kind::Tiny,
-                Kind::Tiny,
-                Kind::Inline,
-                Kind::Inline,
-                Kind::Streamed,
-                Kind::Unmirrored,
-                Kind::Private,
-                Kind::Unique,
-            ]);
+            let kind = pick(
+                random,
+                &[
+                    Kind::Tiny,
+                    Kind::Tiny,
+                    Kind::Inline,
+                    Kind::Inline,
+                    Kind::Streamed,
+                    Kind::Unmirrored,
+                    Kind::Private,
+                    Kind::Unique,
+                ],
+            );
             source.items.insert(key.clone(), Item { kind, history: Vec::new(), versions: 0 });
             source.keys.push(key.clone());
             source.renew(random, &key, now);
@@ -214,9 +217,8 @@ impl Source {
             return made.is_some_and(|made| span.0 <= *made && *made <= span.1);
         }
         self.was(key, span, |state| {
-            present(state).is_some_and(|version| {
-                version.headers() == headers && version.body() == bytes
-            })
+            present(state)
+                .is_some_and(|version| version.headers() == headers && version.body() == bytes)
         })
     }
 

@@ -50,9 +50,7 @@ impl World {
     /// Begins the next stage.
     pub(super) fn next_stage(&mut self) {
         let (stage, length) = match self.stage {
-            Stage::Begin if self.plan.mood == Mood::OneFailure => {
-                (Stage::Warm, self.begin_warm())
-            }
+            Stage::Begin if self.plan.mood == Mood::OneFailure => (Stage::Warm, self.begin_warm()),
             Stage::Begin => (Stage::Rough, self.begin_rough()),
             Stage::Warm => (Stage::Struck, self.strike()),
             Stage::Rough | Stage::Struck => (Stage::Settling, self.settle()),

@@ -11,7 +11,7 @@ use crate::mirror::Mirror;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
 use crate::wire::lane::{Outcome, Reply};
-use crate::wire::{ClientId, Epoch, Name, Time};
+use crate::wire::{Assignment, ClientId, Name, Time};
 use std::time::Duration;
 
 /// When a client that met a full pool should come back.
@@ -65,7 +65,9 @@ impl Server {
     fn title(&self, forward: &Forward) -> Title {
         let names_us = forward.epoch.primary == self.config.name;
         let Some(record) = self.clients.get(&forward.client) else {
+            let released = self.released.epoch(&forward.client);
             return match forward.how {
+                _ if released.is_some_and(|released| *released >= forward.epoch) => Title::Foreign,
                 How::Assign | How::HandedOn if names_us => Title::Fresh,
                 _ => Title::Foreign,
             };
@@ -181,7 +183,10 @@ impl Server {
 
     fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let record = self.clients.get(&forward.client);
-        let known = record.map(|record| record.assignment(&self.config.name));
+        let known = record.map(|record| record.assignment(&self.config.name)).or_else(|| {
+            let epoch = self.released.epoch(&forward.client)?.clone();
+            Some(Assignment { epoch, alternate: None })
+        });
         self.send(link, Message::NotOwner { request_id: forward.request_id, known });
     }
 
@@ -194,27 +199,6 @@ impl Server {
         let inner = Reply { request_id, outcome }.encode();
         let request_id = forward.request_id;
         self.send(link, Message::Reply { request_id, assignment: None, by: None, inner });
-    }
-
-    /// Forgets a client that another server has taken `by` a higher epoch, if that is known. Our
-    /// alternate, if the client has another one now, is to forget it too.
-    pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, by: Option<&Epoch>) {
-        let Some(mut record) = self.clients.remove(client) else {
-            return;
-        };
-        self.store.clear(&mut record.mirror);
-        if record.role == ClientRole::Primary {
-            self.primary_clients -= 1;
-            self.counters.released_clients += 1;
-            self.alone.remove(client);
-        }
-        if let Some((alternate, by)) = record.alternate.zip(by)
-            && alternate != by.primary
-        {
-            self.owe(&alternate, *client, by);
-            self.pay_debts(Some(client));
-        }
-        self.status_changed(now);
     }
 
     pub(super) fn answer_who_holds(&mut self, link: &Link, query: u64, client: ClientId) {

@@ -153,6 +153,9 @@ impl Server {
                 return self.send_to_server(from, Message::MirrorRefused { client, assignment });
             }
             self.drop_as_released(now, &client, Some(&epoch));
+        } else if let Some(released) = self.released.epoch(&client).filter(|it| **it > epoch) {
+            let assignment = Assignment { epoch: released.clone(), alternate: None };
+            return self.send_to_server(from, Message::MirrorRefused { client, assignment });
         }
         let record = Record {
             role: ClientRole::Alternate,
