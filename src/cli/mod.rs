@@ -15,6 +15,7 @@ mod part;
 mod report;
 mod router;
 mod server;
+mod sim;
 mod status;
 mod table;
 mod up;
@@ -58,6 +59,8 @@ enum Command {
     Check(check::Arguments),
     /// Make certificates
     Certs(certs::Arguments),
+    /// Try the machines on a simulated network with faults
+    Sim(sim::Arguments),
 }
 
 impl Command {
@@ -66,7 +69,9 @@ impl Command {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Router(_) | Self::Server(_) => "info",
-            Self::Up(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) => "warn",
+            Self::Up(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) | Self::Sim(_) => {
+                "warn"
+            }
         }
     }
 }
@@ -89,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
+        Command::Sim(arguments) => sim::run(arguments),
     }
 }
 
