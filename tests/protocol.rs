@@ -1,5 +1,5 @@
-//! The test vectors of `docs/protocol.md`, read out of the document: what the encoders write is what
-//! it says, and what it says decodes to the same values.
+//! The test vectors of `docs/protocol.md`, read out of the document: what the encoders write is
+//! what it says, and what it says decodes to the same values.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
@@ -233,12 +233,14 @@ fn hello_values() -> Vec<(&'static str, Value)> {
         purpose,
         incarnation: 1_700_000_000,
         workers: 4,
+        worker: 3,
     };
     let server = ServerHello {
         role: Role::Server,
         name: name("server-1"),
         incarnation: 1_700_000_001,
         workers: 2,
+        worker: 1,
         ..router(Purpose::Frames)
     };
     vec![

@@ -4,6 +4,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
+use super::report::{self, Failure};
 use crate::config::write_whole;
 use crate::wire::Name;
 use rustls_pki_types::UnixTime;
@@ -76,15 +77,15 @@ fn parse_name(text: &str) -> Result<Name, String> {
 /// Makes what was asked for.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let Command::New(arguments) = arguments.command;
-    match new(&arguments, UnixTime::now()) {
-        Ok(set) if arguments.json => println!("{}", as_json(&arguments.out, &set)),
-        Ok(set) => print!("{}", as_text(&arguments.out, &set)),
-        Err(error) => {
-            eprintln!("understudy certs new: {error}");
-            return ExitCode::FAILURE;
-        }
+    let made = new(&arguments, UnixTime::now()).map_err(Failure::Failed);
+    let text = made.map(|set| match arguments.json {
+        true => format!("{}\n", as_json(&arguments.out, &set)),
+        false => as_text(&arguments.out, &set),
+    });
+    match text.and_then(|text| report::print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
     }
-    ExitCode::SUCCESS
 }
 
 /// Makes a set and writes it. Nothing is written if any file is in the way.

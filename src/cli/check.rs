@@ -1,5 +1,6 @@
 //! `understudy check`: what is wrong with a configuration, before anything is started with it.
 
+use super::report;
 use crate::config::{Config, ConfigErrors, Located, Problem, SourceConfig, load_located};
 use crate::net::tls::{Backplane, TlsError, public_server};
 use crate::wire::backplane::Role;
@@ -24,10 +25,12 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     for path in &arguments.config {
         let checked = check(path);
         all_fine &= checked.is_ok();
-        if arguments.json {
-            println!("{}", as_json(path, &checked));
-        } else {
-            println!("{}", as_text(path, &checked));
+        let text = match arguments.json {
+            true => format!("{}\n", as_json(path, &checked)),
+            false => format!("{}\n", as_text(path, &checked)),
+        };
+        if let Err(failure) = report::print(&text) {
+            return failure.report();
         }
     }
     if all_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -103,11 +106,14 @@ fn as_json(path: &Path, checked: &Result<Config, ConfigErrors>) -> serde_json::V
             "problems": [],
         }),
         Err(errors) => {
-            let problem = |Problem { line, what, fix }: &Problem| json!({ "line": line, "what": what, "fix": fix });
-            let problems: Vec<_> = errors.problems.iter().map(problem).collect();
+            let problems: Vec<_> = errors.problems.iter().map(problem_as_json).collect();
             json!({ "file": file, "ok": false, "role": null, "name": null, "problems": problems })
         }
     }
+}
+
+fn problem_as_json(Problem { line, what, fix }: &Problem) -> serde_json::Value {
+    json!({ "line": line, "what": what, "fix": fix })
 }
 
 #[cfg(test)]

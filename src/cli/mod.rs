@@ -1,25 +1,104 @@
 //! The command line: arguments, wiring, exit codes.
+//!
+//! Every command ends with 0 when it did what it was asked, with 2 when it was asked wrongly, and
+//! with 1 when anything else failed; a failure is one line on standard error.
+
+// A shell has clocks, threads and sockets; the rules of the pure core end here.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod certs;
+mod check;
+mod http;
+mod log;
+mod parent;
+mod part;
+mod report;
+mod router;
+mod server;
+mod status;
+mod table;
+mod up;
 
 use clap::Parser;
 use std::process::ExitCode;
 
-pub(crate) mod certs;
-pub(crate) mod check;
+const AFTER_HELP: &str = "\
+The first thing to try:
+  understudy up                                a router and 3 servers, on this machine
+  understudy get --router 127.0.0.1:4433 /     in another terminal: the welcome page
 
-/// Arguments of the program.
+Exit codes: 0 done, 1 failed, 2 asked wrongly.";
+
+/// Understudy: a QUIC edge router whose backup servers already know what every client has cached.
+///
+/// A client talks to a router; the router gives it a primary server, and that one an alternate.
+/// Both know what the client has cached. A fresh item that the client already holds is answered
+/// with a few bytes; when the primary dies, the alternate answers the very next request.
 #[derive(Parser)]
-#[command(name = "understudy", version)]
-enum Program {
-    /// Makes certificates
-    Certs(certs::Arguments),
-    /// Checks configuration files
-    Check(check::Arguments),
+#[command(name = "understudy", version, after_help = AFTER_HELP)]
+#[command(arg_required_else_help = true)]
+struct Cli {
+    /// What is logged to standard error: off, error, warn, info, debug, trace, or directives such
+    /// as `info,quinn=warn`. UNDERSTUDY_LOG says the same.
+    #[arg(long, value_name = "LEVEL", global = true)]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// Runs the program on its command line.
+#[derive(clap::Subcommand)]
+enum Command {
+    Up(up::Arguments),
+    /// Run a router, the part that clients connect to, until it is told to stop
+    Router(part::Arguments),
+    /// Run a server, the part next to the data, until it is told to stop
+    Server(part::Arguments),
+    Status(status::Arguments),
+    /// Check configuration files before anything is started with them
+    Check(check::Arguments),
+    /// Make certificates
+    Certs(certs::Arguments),
+}
+
+impl Command {
+    /// What is logged when nobody says: a part that runs alone says where it listens, the others
+    /// speak for themselves.
+    fn default_log(&self) -> &'static str {
+        match self {
+            Self::Router(_) | Self::Server(_) => "info",
+            Self::Up(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) => "warn",
+        }
+    }
+}
+
+/// Reads the arguments of this process and does what they say. Call it from the main thread, and
+/// return from `main` what it returns.
 pub fn main() -> ExitCode {
-    match Program::parse() {
-        Program::Certs(arguments) => certs::run(arguments),
-        Program::Check(arguments) => check::run(arguments),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report::arguments(&error),
+    };
+    let log = match log::start(cli.log, cli.command.default_log()) {
+        Ok(log) => log,
+        Err(failure) => return failure.report(),
+    };
+    match cli.command {
+        Command::Up(arguments) => up::run(arguments, &log),
+        Command::Router(arguments) => router::run(&arguments),
+        Command::Server(arguments) => server::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Certs(arguments) => certs::run(arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
     }
 }

@@ -12,8 +12,8 @@
 //!
 #![doc = concat!("```toml\n", include_str!("example-server.toml"), "```")]
 //!
-//! `seeds` may stand at the top of a file or in its `[backplane]`. Listening where other machines can
-//! reach it, or dialling them, is refused with the certificates that are [`bundled`].
+//! `seeds` may stand at the top of a file or in its `[backplane]`. Listening where other machines
+//! can reach it, or dialling them, is refused with the certificates that are [`bundled`].
 
 #![forbid(unsafe_code)]
 

@@ -66,6 +66,7 @@ impl Identity {
             purpose,
             incarnation: self.incarnation,
             workers: 1,
+            worker: 0,
         }
     }
 
@@ -146,6 +147,13 @@ fn check(connection: &quinn::Connection, peer: &ServerHello) -> Result<(), MeetE
 /// Closes a connection with a reason that the peer can show.
 pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
     connection.close(quinn::VarInt::from_u32(code as u32), reason.as_bytes());
+}
+
+/// Closes a connection whose bytes are not frames. One that broke by itself needs no closing.
+pub(crate) fn refuse(connection: &quinn::Connection, error: &ReadFrameError) {
+    if matches!(error, ReadFrameError::Decode(_) | ReadFrameError::CutShort) {
+        close(connection, CloseCode::ProtocolViolation, &error.to_string());
+    }
 }
 
 /// The first address that a "host:port" stands for.

@@ -135,8 +135,8 @@ impl Directory {
 impl Source for Directory {
     async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Retrieved, SourceError> {
         let path = path::path_of(key.as_str())?;
-        // Not sent to another thread: on a local file system it takes a few microseconds, a tenth of
-        // what handing it over and back takes.
+        // Not sent to another thread: on a local file system it takes a few microseconds, a tenth
+        // of what handing it over and back takes.
         let Some(state) = look(&self.root, &path)? else {
             return Ok(Retrieved::NotFound);
         };
@@ -207,7 +207,8 @@ fn absent(error: io::Error) -> Result<(), SourceError> {
 /// Reads the file at `path`, again if it changes meanwhile.
 ///
 /// If its time of change is too recent to show a further change, what was read counts only when
-/// reading it all a second time gives the same: at the moment between the two, these were its bytes.
+/// reading it all a second time gives the same: at the moment between the two, these were its
+/// bytes.
 fn read(
     root: &Dir,
     path: &str,

@@ -26,8 +26,8 @@ pub trait Source: Send + Sync + 'static {
     /// Retrieves the item that `key` names.
     ///
     /// `known` is the version that the server has already: a source that can tell that it is still
-    /// the current one, by its [`Version::stamp`] or otherwise, answers [`Retrieved::Unchanged`] and
-    /// reads nothing.
+    /// the current one, by its [`Version::stamp`] or otherwise, answers [`Retrieved::Unchanged`]
+    /// and reads nothing.
     fn retrieve(
         &self,
         key: &Key,

@@ -6,7 +6,7 @@ use super::backplane::{
     UseCachedBy,
 };
 use super::codec::MAX_VARINT;
-use super::frame::{Frame, MAX_ERROR_TEXT};
+use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
 use super::lane::{Body, BodyStart, ErrorCode, Get, MAX_SLOTS, Outcome, Reply, Validator};
 use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Welcome};
@@ -170,16 +170,10 @@ pub(crate) fn body_start() -> impl Strategy<Value = BodyStart> {
 pub(crate) fn server_hello() -> BoxedStrategy<ServerHello> {
     let role = prop_oneof![Just(Role::Router), Just(Role::Server)];
     let purpose = prop_oneof![Just(Purpose::Frames), Just(Purpose::Bodies)];
-    let parts = (number(), number(), role, name(), purpose, number(), number());
+    let parts = (number(), number(), role, name(), purpose, number(), number(), number());
     parts
-        .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers)| ServerHello {
-            oldest,
-            newest,
-            role,
-            name,
-            purpose,
-            incarnation,
-            workers,
+        .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers, worker)| {
+            ServerHello { oldest, newest, role, name, purpose, incarnation, workers, worker }
         })
         .boxed()
 }
@@ -303,7 +297,8 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
         1 => status().prop_map(Message::Status),
         1 => number().prop_map(|round| Message::Returned { round }),
         1 => number().prop_map(|round| Message::Settled { round }),
-        1 => (number(), client_id()).prop_map(|(query, client)| Message::WhoHolds { query, client }),
+        1 => (number(), client_id())
+            .prop_map(|(query, client)| Message::WhoHolds { query, client }),
         1 => (number(), client_id(), option::of(holding))
             .prop_map(|(query, client, holding)| Message::Holds { query, client, holding }),
         1 => number().prop_map(|number| Message::Ping { number }),
@@ -314,8 +309,7 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
 
 /// Any frame that this version sends.
 pub(crate) fn frame() -> BoxedStrategy<Frame> {
-    let hellos =
-        prop_oneof![Just(super::FrameType::ServerHello), Just(super::FrameType::ServerWelcome)];
+    let hellos = prop_oneof![Just(FrameType::ServerHello), Just(FrameType::ServerWelcome)];
     prop_oneof![
         hello().prop_map(|hello| hello.encode()),
         welcome().prop_map(|welcome| welcome.encode()),

@@ -104,7 +104,7 @@ async fn read_session(
                 shell.with(|node, now| node.handle_session_frame(now, session, &frame));
             }
             Ok(None) => break,
-            Err(error) => return refuse(connection, &error),
+            Err(error) => return backplane::refuse(connection, &error),
         }
     }
     // A client may finish its side of the stream; the session lives as long as the connection.
@@ -131,7 +131,7 @@ async fn accept_lanes(
         tokio::task::spawn_local(async move {
             let lane = (session, number);
             if let Err(error) = read_lane(&shell, lane, receive, &outbox).await {
-                refuse(&connection, &error);
+                backplane::refuse(&connection, &error);
             }
         });
     }
@@ -149,11 +149,4 @@ async fn read_lane(
         shell.with(|node, now| node.handle_lane_frame(now, session, lane, frame));
     }
     Ok(())
-}
-
-/// Closes a connection whose bytes are not frames. One that broke by itself needs no closing.
-fn refuse(connection: &quinn::Connection, error: &ReadFrameError) {
-    if matches!(error, ReadFrameError::Decode(_) | ReadFrameError::CutShort) {
-        backplane::close(connection, CloseCode::ProtocolViolation, &error.to_string());
-    }
 }

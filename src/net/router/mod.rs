@@ -1,7 +1,7 @@
 //! The router's shell: client connections, links to servers, bodies passed on.
 //!
-//! One thread owns all of it. Tasks read frames off streams and hand them to the machine; after each
-//! input the machine's outputs go into outboxes, which other tasks write to streams.
+//! One thread owns all of it. Tasks read frames off streams and hand them to the machine; after
+//! each input the machine's outputs go into outboxes, which other tasks write to streams.
 
 mod bodies;
 mod clients;
@@ -51,11 +51,17 @@ pub enum StartError {
         error: io::Error,
     },
     /// A certificate or key is not usable.
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    #[error("{0}")]
+    Tls(String),
     /// The event loop could not be made.
     #[error("cannot start the event loop: {0}")]
     Runtime(io::Error),
+}
+
+impl From<tls::TlsError> for StartError {
+    fn from(error: tls::TlsError) -> Self {
+        Self::Tls(error.to_string())
+    }
 }
 
 /// A router that is bound to its address.

@@ -7,6 +7,7 @@ use crate::net::frames::FrameReader;
 use crate::net::outbox::Outbox;
 use crate::wire::Name;
 use crate::wire::backplane::{Message, Purpose};
+use crate::wire::session::CloseCode;
 use quinn::crypto::rustls::QuicClientConfig;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -86,13 +87,13 @@ async fn hold_link(
     shell.servers.borrow_mut().insert(name.clone(), io);
     shell.with(|node, now| node.handle_server_up(now, &name));
     tokio::select! {
-        () = read_messages(shell, &name, frames) => {}
+        () = read_messages(shell, &name, frames, &connection) => {}
         () = bodies::accept(shell, &name, &bodies) => {}
         _ = connection.closed() => {}
     }
     shell.servers.borrow_mut().remove(&name);
     shell.with(|node, now| node.handle_server_down(now, &name));
-    let code = crate::wire::session::CloseCode::Done;
+    let code = CloseCode::Done;
     backplane::close(&connection, code, "the link is given up");
     backplane::close(&bodies, code, "the link is given up");
     Ok(name)
@@ -110,14 +111,19 @@ async fn dial_bodies(
 }
 
 /// Hands a server's messages to the machine until the link breaks or speaks nonsense.
-async fn read_messages(shell: &Rc<Shell>, name: &Name, mut frames: FrameReader) {
+async fn read_messages(
+    shell: &Rc<Shell>,
+    name: &Name,
+    mut frames: FrameReader,
+    connection: &quinn::Connection,
+) {
     loop {
         let message = match frames.next().await {
             Ok(Some(frame)) => Message::decode(&frame),
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(server = %name, %error, "the link to a server broke");
-                return;
+                return backplane::refuse(connection, &error);
             }
         };
         match message {
@@ -133,7 +139,8 @@ async fn read_messages(shell: &Rc<Shell>, name: &Name, mut frames: FrameReader) 
             }
             Err(error) => {
                 tracing::warn!(server = %name, %error, "a server sent a malformed frame");
-                return;
+                let code = CloseCode::ProtocolViolation;
+                return backplane::close(connection, code, &error.to_string());
             }
         }
     }

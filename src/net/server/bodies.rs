@@ -85,9 +85,9 @@ async fn connection(shell: &Rc<Shell>, to: &Link) -> Option<quinn::Connection> {
         let connected = shell.body_connected.notified();
         {
             let routers = shell.routers.borrow();
-            let RouterLink { name, incarnation } = routers.get(to)?;
+            let RouterLink { member } = routers.get(to)?;
             let connections = shell.body_connections.borrow();
-            if let Some(connection) = connections.get(&(name.clone(), *incarnation)) {
+            if let Some(connection) = connections.get(member) {
                 return Some(connection.clone());
             }
         }

@@ -9,7 +9,7 @@ use crate::net::frames::FrameReader;
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
 use crate::wire::Name;
-use crate::wire::backplane::{Message, Purpose, Role};
+use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
 use crate::wire::session::CloseCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,8 +19,7 @@ const REDIAL_DELAY: Duration = Duration::from_millis(100);
 
 /// A router at the other end of a connection for frames.
 pub(super) struct RouterLink {
-    pub(super) name: Name,
-    pub(super) incarnation: u64,
+    pub(super) member: (Name, u64, u64),
 }
 
 /// Accepts connections until the endpoint closes.
@@ -42,7 +41,7 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
     match (met.peer.role, met.peer.purpose) {
         (Role::Router, Purpose::Frames) => serve_router(shell, met).await,
         (Role::Router, Purpose::Bodies) => {
-            let router = (met.peer.name.clone(), met.peer.incarnation);
+            let router = (met.peer.name.clone(), met.peer.incarnation, met.peer.worker);
             let connection = met.connection.clone();
             let id = connection.stable_id();
             shell.body_connections.borrow_mut().insert(router.clone(), connection.clone());
@@ -55,7 +54,7 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
         }
         (Role::Server, Purpose::Frames) => {
             let link = Link::Server(met.peer.name.clone());
-            read_messages(shell, &link, met.frames).await;
+            read_messages(shell, &link, met.frames, &met.connection).await;
         }
         (Role::Server, Purpose::Bodies) => {
             let reason = "servers send each other no bodies";
@@ -70,12 +69,12 @@ async fn serve_router(shell: &Rc<Shell>, met: Met) {
     tracing::info!(router = %peer.name, "linked to a router");
     let outbox = Outbox::default();
     tokio::task::spawn_local(outbox.clone().write_to(send));
-    let router = RouterLink { name: peer.name.clone(), incarnation: peer.incarnation };
+    let router = RouterLink { member: (peer.name.clone(), peer.incarnation, peer.worker) };
     shell.routers.borrow_mut().insert(link.clone(), router);
     shell.outboxes.borrow_mut().insert(link.clone(), outbox);
     shell.with(|node, now| node.handle_link_up(now, &link));
     tokio::select! {
-        () = read_messages(shell, &link, frames) => {}
+        () = read_messages(shell, &link, frames, &connection) => {}
         _ = connection.closed() => {}
     }
     shell.routers.borrow_mut().remove(&link);
@@ -85,22 +84,33 @@ async fn serve_router(shell: &Rc<Shell>, met: Met) {
 }
 
 /// Hands messages to the machine until the link breaks or speaks nonsense.
-async fn read_messages(shell: &Rc<Shell>, link: &Link, mut frames: FrameReader) {
+async fn read_messages(
+    shell: &Rc<Shell>,
+    link: &Link,
+    mut frames: FrameReader,
+    connection: &quinn::Connection,
+) {
     loop {
-        let message = match frames.next().await {
-            Ok(Some(frame)) => Message::decode(&frame),
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
             Ok(None) => return,
             Err(error) => {
                 tracing::debug!(?link, %error, "a link broke");
-                return;
+                return backplane::refuse(connection, &error);
             }
         };
-        match message {
-            Ok(message) => shell.with(|node, now| node.handle_message(now, link, message)),
-            Err(error) => {
-                tracing::warn!(?link, %error, "a malformed frame came over the backplane");
-                return;
+        let handled = match answer_reserved(&frame) {
+            Ok(Some(answer)) => {
+                shell.send(link, &answer);
+                Ok(())
             }
+            Ok(None) => Message::decode(&frame)
+                .map(|message| shell.with(|node, now| node.handle_message(now, link, message))),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = handled {
+            tracing::warn!(?link, %error, "a malformed frame came over the backplane");
+            return backplane::close(connection, CloseCode::ProtocolViolation, &error.to_string());
         }
     }
 }

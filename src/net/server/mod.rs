@@ -16,7 +16,7 @@ use super::tls::{self, Backplane};
 use crate::config::ServerConfig;
 use crate::node::server::{Link, Output, Retrieved, Server};
 use crate::source::{self, SharedSource, SourceError, Unmirrored};
-use crate::wire::backplane::Role;
+use crate::wire::backplane::{Message, Role};
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
@@ -52,8 +52,8 @@ pub(crate) struct Shell {
     /// Frames to each router's connection, and to each other server.
     outboxes: RefCell<BTreeMap<Link, Outbox>>,
     routers: RefCell<BTreeMap<Link, RouterLink>>,
-    /// Connections for bodies, by the router's name and incarnation.
-    body_connections: RefCell<BTreeMap<(Name, u64), quinn::Connection>>,
+    /// Connections for bodies, by the router's name, incarnation and worker.
+    body_connections: RefCell<BTreeMap<(Name, u64, u64), quinn::Connection>>,
     body_connected: Notify,
     /// Items that are passed on as they are read, by the retrieval that opened them.
     opened: RefCell<BTreeMap<u64, Unmirrored>>,
@@ -173,11 +173,7 @@ impl Shell {
 
     fn carry_out(self: &Rc<Self>, output: Output) {
         match output {
-            Output::Send { to, message } => {
-                if let Some(outbox) = self.outboxes.borrow().get(&to) {
-                    outbox.push(message.encode().bytes().clone());
-                }
-            }
+            Output::Send { to, message } => self.send(&to, &message),
             Output::SendBody { to, request_id, version } => {
                 tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, version));
             }
@@ -199,6 +195,13 @@ impl Shell {
                     shell.opened.borrow_mut().remove(&ticket);
                 });
             }
+        }
+    }
+
+    /// Sends a message if the link is there.
+    fn send(&self, to: &Link, message: &Message) {
+        if let Some(outbox) = self.outboxes.borrow().get(to) {
+            outbox.push(message.encode().bytes().clone());
         }
     }
 

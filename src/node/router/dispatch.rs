@@ -52,7 +52,7 @@ impl Router {
         request.attempts += 1;
         request.stage = Stage::Asked { server: server.clone(), epoch };
         self.requests.insert(request_id, request);
-        self.to_server(&server, Message::Forward(forward));
+        self.send(&server, Message::Forward(forward));
     }
 
     /// Makes sure that the client's primary can be asked, by takeover if need be. `false` if that
@@ -84,8 +84,8 @@ impl Router {
         true
     }
 
-    /// Gives the client to a server afresh, at a term above all that is known. Nothing changes where
-    /// there is no higher term.
+    /// Gives the client to a server afresh, at a term above all that is known. Nothing changes
+    /// where there is no higher term.
     pub(super) fn reassign(&mut self, client: ClientId, to: &Name, old: &Assignment, title: Title) {
         let Some(epoch) = old.epoch.next_term(to.clone()) else {
             return;

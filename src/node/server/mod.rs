@@ -9,14 +9,17 @@ mod ownership;
 mod peers;
 mod replicate;
 mod serve;
+mod types;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 use crate::cluster::{Board, Choice};
 use crate::mirror::{Items, Mirror, Store, Version};
-use crate::node::Planted;
 use crate::wire::backplane::{Forward, Message, SelfState};
 use crate::wire::lane::Validator;
-use crate::wire::{Assignment, ClientId, Epoch, HeaderBlock, Key, Name, Time};
+use crate::wire::{Assignment, ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slab::Slab;
@@ -24,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use types::{ClientRole, Counters, Link, Output, Retrieved, ServerConfig};
 pub use view::{ClientView, ServerView};
 
 /// A status goes out so long after a change, with all that changed meanwhile.
@@ -42,112 +46,6 @@ pub const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 pub const MAX_HELD_BACK: usize = 4096;
 
 const _: () = assert!(TURN_INTERVAL.as_millis() * 4 < PAUSE.as_millis(), "a busy turn is no pause");
-
-/// What a server is told about itself.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// Its stable name.
-    pub name: Name,
-    /// Where it is.
-    pub zone: Option<Name>,
-    /// With so many clients as primary it hands the next new one on.
-    pub threshold: u64,
-    /// With so many clients as primary it answers BUSY.
-    pub capacity: u64,
-    /// Slots that a client may use.
-    pub slots: u64,
-    /// Bytes of payload it keeps.
-    pub memory: usize,
-    /// Distinguishes its runs: a later one has a higher number.
-    pub incarnation: u64,
-    /// Its operating system process, for its status.
-    pub pid: u64,
-    /// Where its admin pages are, for its status.
-    pub admin: String,
-    /// A mistake to make, in tests of the simulator.
-    pub planted: Planted,
-}
-
-/// The other end of a backplane connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Link {
-    /// A connection that a router opened, by the shell's number for it.
-    Router(u64),
-    /// The other server of this name.
-    Server(Name),
-}
-
-/// What the server wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Send a message. Messages to one link arrive in order, or the link goes down.
-    Send {
-        /// Where to.
-        to: Link,
-        /// What.
-        message: Message,
-    },
-    /// Send a version's bytes on a stream of their own.
-    SendBody {
-        /// To which router.
-        to: Link,
-        /// The router's number for the request.
-        request_id: u64,
-        /// Whose bytes.
-        version: Arc<Version>,
-    },
-    /// Send the bytes of an unmirrored item, from where the retrieval left them.
-    SendUnmirrored {
-        /// To which router.
-        to: Link,
-        /// The router's number for the request.
-        request_id: u64,
-        /// The key, for the tag at the end.
-        key: Key,
-        /// The retrieval that found it.
-        ticket: u64,
-    },
-    /// Ask the source, and hand its answer to [`Server::handle_retrieved`].
-    Retrieve {
-        /// Repeated in the answer.
-        ticket: u64,
-        /// What.
-        key: Key,
-        /// The version that is here already.
-        known: Option<Arc<Version>>,
-    },
-}
-
-/// What the source said.
-#[derive(Clone, Debug)]
-pub enum Retrieved {
-    /// The known version is the current one.
-    Unchanged,
-    /// This is the current version.
-    Version(Arc<Version>),
-    /// The item is too large to be kept; the shell has it open under the ticket.
-    Unmirrored {
-        /// Its headers.
-        headers: HeaderBlock,
-        /// How many bytes it has.
-        length: u64,
-    },
-    /// There is no such item.
-    NotFound,
-    /// The client may not have it.
-    Refused(String),
-    /// The source failed.
-    Failed(String),
-}
-
-/// What a server is to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientRole {
-    /// Services it.
-    Primary,
-    /// Would take over.
-    Alternate,
-}
 
 /// What a server knows of one client.
 #[derive(Debug)]
@@ -200,23 +98,6 @@ struct Retrieval {
     key: Key,
     known: Option<Arc<Version>>,
     waiters: Vec<Pending>,
-}
-
-/// Counts what a server did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Clients handed on to a second server.
-    pub handed_on_clients: u64,
-    /// Clients taken because they must be served.
-    pub must_served_clients: u64,
-    /// Clients dropped because they had been taken over.
-    pub released_clients: u64,
-    /// Clients taken over from other servers.
-    pub taken_over_clients: u64,
-    /// Mirror entries that a validator proved wrong.
-    pub drifted_entries: u64,
-    /// Retrievals asked of the source.
-    pub retrievals: u64,
 }
 
 /// The state of being back after a pause.

@@ -2,8 +2,8 @@
 //!
 //! A server serves only clients that it lists as primary. It comes to list one in four ways: a
 //! fresh client that a router assigns, one that another server handed on, one whose mirror it holds
-//! as alternate when a router says that the primary is gone, and one that a router assigns afresh at
-//! a higher term because nobody holds it any more. Everything else gets NOT_OWNER, with what is
+//! as alternate when a router says that the primary is gone, and one that a router assigns afresh
+//! at a higher term because nobody holds it any more. Everything else gets NOT_OWNER, with what is
 //! known of the owner; the higher epoch wins wherever two meet.
 
 use super::{ClientRole, Link, MAX_HELD_BACK, Record, Server};

@@ -122,8 +122,8 @@ impl Server {
         }
     }
 
-    /// The loop stood still: others may have taken our clients meanwhile. Ask them, and serve nobody
-    /// until they have answered.
+    /// The loop stood still: others may have taken our clients meanwhile. Ask them, and serve
+    /// nobody until they have answered.
     pub(super) fn begin_return(&mut self, now: Time) {
         let awaited: BTreeSet<_> = self
             .board
@@ -156,7 +156,8 @@ impl Server {
         }
     }
 
-    /// Repeats the question, and ends the return when all have answered or too much time has passed.
+    /// Repeats the question, and ends the return when all have answered or too much time has
+    /// passed.
     pub(super) fn settle_if_waited_enough(&mut self, now: Time) {
         let Some(returning) = &mut self.returning else {
             return;

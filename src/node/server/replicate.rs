@@ -1,7 +1,7 @@
 //! The alternate of each client that this server is primary of, and what it must know.
 //!
-//! A mirror is sent whole when an alternate is chosen (MIRROR_BEGIN, then every entry), and entry by
-//! entry from then on, over one ordered link. When the link breaks, or the alternate goes away,
+//! A mirror is sent whole when an alternate is chosen (MIRROR_BEGIN, then every entry), and entry
+//! by entry from then on, over one ordered link. When the link breaks, or the alternate goes away,
 //! another alternate is chosen in the next change of the epoch, and gets the mirror whole again: so
 //! there is never a mirror with a hole in it.
 
@@ -176,7 +176,8 @@ impl Server {
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
-        // Links are ordered and whole, so a gap means a link that broke: a new MIRROR_BEGIN follows.
+        // Links are ordered and whole, so a gap means a link that broke: a new MIRROR_BEGIN
+        // follows.
         let next = record.role == ClientRole::Alternate
             && record.epoch == epoch
             && sequence == record.sequence + 1

@@ -62,7 +62,8 @@ impl FileState {
     }
 
     /// How long to wait until a further change will show: until the change time is `margin` old,
-    /// but no longer than `margin` (it may come from another clock). `None` if it is old enough now.
+    /// but no longer than `margin` (it may come from another clock). `None` if it is old enough
+    /// now.
     ///
     /// File systems keep the change time in ticks. Two changes in one tick leave equal states, so a
     /// state identifies what was read only if the tick was over when reading began.

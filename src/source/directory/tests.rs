@@ -373,8 +373,8 @@ fn a_file_that_changed_while_it_was_read_does_not_count() {
     }
 }
 
-/// A writer that counts at the end of a file and then at its start. A reader that goes from start to
-/// end without care finds an end that is far ahead.
+/// A writer that counts at the end of a file and then at its start. A reader that goes from start
+/// to end without care finds an end that is far ahead.
 #[test]
 fn what_is_read_under_a_writer_is_one_state() {
     let tree = Tree::new();

@@ -52,6 +52,8 @@ pub struct ServerHello {
     pub incarnation: u64,
     /// How many workers the sender has.
     pub workers: u64,
+    /// Which of them opened, or answers, this connection.
+    pub worker: u64,
 }
 
 impl ServerHello {
@@ -65,6 +67,7 @@ impl ServerHello {
             out.put_u8(self.purpose as u8);
             put::varint(out, self.incarnation);
             put::varint(out, self.workers);
+            put::varint(out, self.worker);
         })
     }
 
@@ -85,7 +88,8 @@ impl ServerHello {
         };
         let incarnation = reader.varint("incarnation", MAX_VARINT)?;
         let workers = reader.varint("workers", MAX_VARINT)?;
+        let worker = reader.varint("worker", MAX_VARINT)?;
         reader.finish("hello")?;
-        Ok(Self { oldest, newest, role, name, purpose, incarnation, workers })
+        Ok(Self { oldest, newest, role, name, purpose, incarnation, workers, worker })
     }
 }

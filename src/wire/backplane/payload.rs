@@ -70,13 +70,7 @@ impl Message {
             Self::Holds { query, client, holding } => {
                 put::varint(out, *query);
                 client.encode(out);
-                match holding {
-                    None => out.put_u8(0),
-                    Some(holding) => {
-                        out.put_u8(if holding.as_primary { 1 } else { 2 });
-                        holding.encode(out);
-                    }
-                }
+                Holding::encode_option(holding.as_ref(), out);
             }
         }
     }
@@ -179,29 +173,35 @@ impl Message {
     fn decode_holds(reader: &mut Reader) -> Result<Self, DecodeError> {
         let query = reader.varint("query", MAX_VARINT)?;
         let client = ClientId::decode(reader)?;
-        let holding = match reader.byte("presence of a mirror")? {
-            0 => None,
-            1 => Some(Holding::decode(true, reader)?),
-            2 => Some(Holding::decode(false, reader)?),
+        Ok(Self::Holds { query, client, holding: Holding::decode_option(reader)? })
+    }
+}
+
+impl Holding {
+    fn encode_option(holding: Option<&Self>, out: &mut BytesMut) {
+        match holding {
+            None => out.put_u8(0),
+            Some(holding) => {
+                out.put_u8(if holding.as_primary { 1 } else { 2 });
+                holding.assignment.encode(out);
+                put::limited(out, holding.entries, MAX_SLOTS);
+            }
+        }
+    }
+
+    fn decode_option(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
+        let as_primary = match reader.byte("presence of a mirror")? {
+            0 => return Ok(None),
+            1 => true,
+            2 => false,
             found => {
                 let what = "presence of a mirror";
                 return Err(DecodeError::Unknown { what, found: found.into() });
             }
         };
-        Ok(Self::Holds { query, client, holding })
-    }
-}
-
-impl Holding {
-    fn encode(&self, out: &mut BytesMut) {
-        self.assignment.encode(out);
-        put::limited(out, self.entries, MAX_SLOTS);
-    }
-
-    fn decode(as_primary: bool, reader: &mut Reader) -> Result<Self, DecodeError> {
         let assignment = Assignment::decode(reader)?;
         let entries = reader.varint("mirror entries", MAX_SLOTS)?;
-        Ok(Self { as_primary, assignment, entries })
+        Ok(Some(Self { as_primary, assignment, entries }))
     }
 }
 

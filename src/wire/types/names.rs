@@ -85,8 +85,9 @@ impl fmt::Debug for Name {
 /// Names an item inside a pool: an absolute path with an optional query, 1 to 1,024 bytes of UTF-8.
 /// Cheap to clone.
 ///
-/// The path has no empty, `.` or `..` segments (a final `/` is fine), and nothing of it is a control
-/// character. Percent-encodings are left as they are: what they mean is the source's to decide.
+/// The path has no empty, `.` or `..` segments (a final `/` is fine), and nothing of the key is a
+/// control character. Percent-encodings are left as they are: what they mean is the source's to
+/// decide.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Bytes);
 

@@ -1,0 +1,354 @@
+//! The files that the parts of a cluster are started from: configuration, and the bundled
+//! development certificates, which are good for loopback and nothing else.
+
+use super::{Layout, Part, Settings};
+use crate::cli::report::Failure;
+use crate::config::bundled::{self, BundledFile};
+use crate::config::write_whole;
+use serde::Serialize;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// All servers run on this machine, so in one zone: an alternate is chosen by load alone.
+const ZONE: &str = "local";
+const POOL: &str = "default";
+/// Held by the `up` that uses a directory that stays.
+const LOCK: &str = "up.lock";
+
+/// The directory that the files are in.
+pub(super) struct Place {
+    /// Absolute, and text, so that the configuration can name the files in it.
+    path: String,
+    _keeps: Keeps,
+}
+
+/// What ends with the cluster.
+enum Keeps {
+    Directory { _removed: TempDir },
+    Lock { _released: File },
+}
+
+impl Place {
+    /// Makes the directory that was asked for, to be left behind; or else a temporary one of our
+    /// own, removed when this is dropped. Nobody else may read it.
+    pub(super) fn new(state: Option<&Path>) -> Result<Self, Failure> {
+        let (path, keeps) = match state {
+            Some(path) => (path.to_owned(), lock(path)?),
+            None => temporary()?,
+        };
+        let text = path.canonicalize().and_then(|path| {
+            let not_text = |_| io::Error::new(io::ErrorKind::InvalidFilename, "it is not UTF-8");
+            path.into_os_string().into_string().map_err(not_text)
+        });
+        let path = text.map_err(|error| failed(&path, &error))?;
+        Ok(Self { path, _keeps: keeps })
+    }
+
+    /// The configuration file of a part.
+    pub(super) fn config(&self, part: &str) -> PathBuf {
+        self.file(&format!("{part}.toml")).into()
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+}
+
+fn temporary() -> Result<(PathBuf, Keeps), Failure> {
+    let private = Permissions::from_mode(0o700);
+    let directory = tempfile::Builder::new().prefix("understudy-").permissions(private).tempdir();
+    let directory = directory.map_err(|error| {
+        let place = std::env::temp_dir();
+        Failure::Failed(format!(
+            "no temporary directory could be made in {}: {error}; use --state DIR",
+            place.display()
+        ))
+    })?;
+    Ok((directory.path().to_owned(), Keeps::Directory { _removed: directory }))
+}
+
+/// Two clusters in one directory would overwrite each other's files.
+fn lock(path: &Path) -> Result<Keeps, Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| failed(path, &error))?;
+    let name = path.join(LOCK);
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&name);
+    let file = file.map_err(|error| failed(&name, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Keeps::Lock { _released: file }),
+        Err(TryLockError::WouldBlock) => Err(Failure::Failed(format!(
+            "--state {}: another 'understudy up' runs there: stop it, or name another directory",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(failed(&name, &error)),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+/// `router.toml`.
+#[derive(Serialize)]
+struct RouterFile<'a> {
+    name: &'a str,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    tls: Leaf,
+    backplane: Backplane,
+    pool: [RouterPool; 1],
+}
+
+/// `server-N.toml`.
+#[derive(Serialize)]
+struct ServerFile<'a> {
+    name: &'a str,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    zone: &'static str,
+    seeds: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<u64>,
+    backplane: Backplane,
+    pool: [ServerPool<'a>; 1],
+}
+
+/// A certificate and its key.
+#[derive(Serialize)]
+struct Leaf {
+    cert: String,
+    key: String,
+}
+
+#[derive(Serialize)]
+struct Backplane {
+    ca: String,
+    #[serde(flatten)]
+    leaf: Leaf,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    seeds: Vec<SocketAddr>,
+}
+
+#[derive(Serialize)]
+struct RouterPool {
+    name: &'static str,
+    policy: &'static str,
+}
+
+#[derive(Serialize)]
+struct ServerPool<'a> {
+    name: &'static str,
+    source: Source<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Source<'a> {
+    Directory { dir: &'a str, freshness: &'a str },
+    Sample { sample: bool },
+}
+
+/// Writes all of them.
+pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Result<(), Failure> {
+    let path = Path::new(&place.path);
+    bundled::write_to(path).map_err(|error| failed(path, &error))?;
+    let router = router_file(place, layout);
+    write_toml(&place.config(&layout.router.name), &router)?;
+    for server in &layout.servers {
+        let file = server_file(place, settings, layout, server);
+        write_toml(&place.config(&server.name), &file)?;
+    }
+    Ok(())
+}
+
+fn router_file<'a>(place: &Place, layout: &'a Layout) -> RouterFile<'a> {
+    RouterFile {
+        name: &layout.router.name,
+        listen: layout.router.address,
+        admin: layout.router.admin,
+        tls: Leaf {
+            cert: place.file(bundled::PUBLIC_CERT.name),
+            key: place.file(bundled::PUBLIC_KEY.name),
+        },
+        backplane: Backplane {
+            seeds: layout.servers.iter().map(|server| server.address).collect(),
+            ..backplane(place, bundled::ROUTER_CERT, bundled::ROUTER_KEY)
+        },
+        pool: [RouterPool { name: POOL, policy: "next" }],
+    }
+}
+
+fn server_file<'a>(
+    place: &Place,
+    settings: &'a Settings,
+    layout: &Layout,
+    server: &'a Part,
+) -> ServerFile<'a> {
+    let others = layout.servers.iter().filter(|other| *other != server);
+    let source = match &settings.dir {
+        Some(dir) => Source::Directory { dir, freshness: &settings.freshness },
+        None => Source::Sample { sample: true },
+    };
+    ServerFile {
+        name: &server.name,
+        listen: server.address,
+        admin: server.admin,
+        zone: ZONE,
+        seeds: others.map(|other| other.address).collect(),
+        threshold: settings.threshold,
+        capacity: settings.capacity,
+        backplane: backplane(place, bundled::SERVER_CERT, bundled::SERVER_KEY),
+        pool: [ServerPool { name: POOL, source }],
+    }
+}
+
+fn backplane(place: &Place, cert: BundledFile, key: BundledFile) -> Backplane {
+    Backplane {
+        ca: place.file(bundled::BACKPLANE_CA.name),
+        leaf: Leaf { cert: place.file(cert.name), key: place.file(key.name) },
+        seeds: Vec::new(),
+    }
+}
+
+fn write_toml(path: &Path, file: &impl Serialize) -> Result<(), Failure> {
+    let text = toml::to_string(file).map_err(io::Error::other);
+    text.and_then(|text| write_whole(path, text.as_bytes(), true))
+        .map_err(|error| failed(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn part(name: &str, port: u16) -> Part {
+        let address = ([127, 0, 0, 1], port).into();
+        Part { name: name.to_owned(), address, admin: address }
+    }
+
+    fn layout() -> Layout {
+        let servers = vec![part("server-1", 11), part("server-2", 12), part("server-3", 13)];
+        Layout { router: part("router", 10), servers }
+    }
+
+    fn settings(dir: Option<&str>) -> Settings {
+        Settings {
+            servers: 3,
+            dir: dir.map(str::to_owned),
+            freshness: "always".to_owned(),
+            threshold: dir.map(|_| 2),
+            capacity: None,
+        }
+    }
+
+    fn read(place: &Place, part: &str) -> String {
+        std::fs::read_to_string(place.config(part)).unwrap()
+    }
+
+    #[test]
+    fn a_router_knows_all_servers() {
+        let place = Place::new(None).unwrap();
+        write(&place, &settings(None), &layout()).unwrap();
+        let expected = r#"name = "router"
+listen = "127.0.0.1:10"
+admin = "127.0.0.1:10"
+
+[tls]
+cert = "DIR/server.pem"
+key = "DIR/server.key"
+
+[backplane]
+ca = "DIR/backplane-ca.pem"
+cert = "DIR/backplane-router.pem"
+key = "DIR/backplane-router.key"
+seeds = ["127.0.0.1:11", "127.0.0.1:12", "127.0.0.1:13"]
+
+[[pool]]
+name = "default"
+policy = "next"
+"#;
+        assert_eq!(read(&place, "router").replace(&place.path, "DIR"), expected);
+    }
+
+    #[test]
+    fn a_server_knows_the_others_and_its_source_even_with_quotes_in_its_name() {
+        let place = Place::new(None).unwrap();
+        write(&place, &settings(Some("/srv/\"www\"\\é")), &layout()).unwrap();
+        let expected = r#"name = "server-2"
+listen = "127.0.0.1:12"
+admin = "127.0.0.1:12"
+zone = "local"
+seeds = ["127.0.0.1:11", "127.0.0.1:13"]
+threshold = 2
+
+[backplane]
+ca = "DIR/backplane-ca.pem"
+cert = "DIR/backplane-server.pem"
+key = "DIR/backplane-server.key"
+
+[[pool]]
+name = "default"
+
+[pool.source]
+dir = '/srv/"www"\é'
+freshness = "always"
+"#;
+        assert_eq!(read(&place, "server-2").replace(&place.path, "DIR"), expected);
+        write(&place, &settings(None), &layout()).unwrap();
+        assert!(read(&place, "server-2").ends_with("[pool.source]\nsample = true\n"));
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path().canonicalize().unwrap();
+        for dir in [None, dir.to_str()] {
+            let place = Place::new(None).unwrap();
+            let layout = layout();
+            write(&place, &settings(dir), &layout).unwrap();
+            let router = config::load_router(&place.config("router")).unwrap();
+            assert_eq!(router.listen, layout.router.address);
+            assert_eq!(router.seeds.len(), 3);
+            for part in &layout.servers {
+                let server = config::load_server(&place.config(&part.name)).unwrap();
+                assert_eq!(server.name.as_str(), part.name);
+                assert_eq!((server.listen, server.admin), (part.address, Some(part.admin)));
+                assert_eq!(server.seeds.len(), 2);
+                assert_eq!(server.threshold == 2, dir.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_temporary_place_is_private_and_removed() {
+        let place = Place::new(None).unwrap();
+        write(&place, &settings(None), &layout()).unwrap();
+        let mode = |path: &str| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&place.path), 0o700);
+        assert_eq!(mode(&place.file("server.key")), 0o600);
+        let path = place.path.clone();
+        drop(place);
+        assert!(!Path::new(&path).exists());
+    }
+
+    #[test]
+    fn a_place_that_was_named_is_left_and_used_by_one_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        let place = Place::new(Some(&path)).unwrap();
+        write(&place, &settings(None), &layout()).unwrap();
+        let second = Place::new(Some(&path)).err().unwrap().to_string();
+        assert!(second.contains("another 'understudy up' runs there"), "{second}");
+        drop(place);
+        assert!(path.join("router.toml").exists());
+        assert!(Place::new(Some(&path)).is_ok());
+        let under_a_file = Place::new(Some(&path.join("router.toml/x"))).err().unwrap();
+        assert!(under_a_file.to_string().contains("router.toml/x: "), "{under_a_file}");
+    }
+}

@@ -1,0 +1,221 @@
+//! One server, by hand: what it does with each kind of request.
+
+use super::*;
+use crate::node::Planted;
+use crate::wire::backplane::{How, Status};
+use crate::wire::frame::FrameType;
+use crate::wire::lane::Get;
+
+const ROUTER: Link = Link::Router(1);
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn now(millis: u64) -> Time {
+    Time::from_micros(1_000_000 + millis * 1000)
+}
+
+fn client(number: u8) -> ClientId {
+    ClientId([number; 16])
+}
+
+/// The server `a`, with a threshold of 1 and a capacity of 2, and its peer `b` at hand.
+fn server() -> Server {
+    let mut server = Server::new(ServerConfig {
+        name: name("a"),
+        zone: None,
+        threshold: 1,
+        capacity: 2,
+        slots: 8,
+        memory: 1 << 20,
+        incarnation: 1,
+        pid: 1,
+        admin: String::new(),
+        planted: Planted::default(),
+    });
+    server.handle_link_up(now(0), &ROUTER);
+    let peer = Link::Server(name("b"));
+    server.handle_link_up(now(0), &peer);
+    server.handle_message(now(0), &peer, Message::Status(status("b", 0, 9)));
+    sent(&mut server);
+    server
+}
+
+fn status(server: &str, primary_clients: u64, capacity: u64) -> Status {
+    Status {
+        name: name(server),
+        incarnation: 1,
+        sequence: primary_clients + 1,
+        zone: None,
+        state: SelfState::Ready,
+        primary_clients,
+        alternate_clients: 0,
+        threshold: capacity,
+        capacity,
+        handed_on_clients: 0,
+        must_served_clients: 0,
+        released_clients: 0,
+        pid: 2,
+        admin: String::new(),
+    }
+}
+
+/// Answers every retrieval with NOT_FOUND, and collects what was sent.
+fn sent(server: &mut Server) -> Vec<(Link, Message)> {
+    let mut sent = Vec::new();
+    while let Some(output) = server.poll_output() {
+        match output {
+            Output::Send { to, message } => sent.push((to, message)),
+            Output::Retrieve { ticket, .. } => {
+                server.handle_retrieved(now(0), ticket, Retrieved::NotFound);
+            }
+            _ => {}
+        }
+    }
+    server.assert_consistent();
+    sent
+}
+
+fn epoch(term: u64) -> Epoch {
+    Epoch::new(term, name("a"))
+}
+
+/// What the router hears when it forwards a GET.
+fn ask(server: &mut Server, of: ClientId, how: How, epoch: Epoch) -> Message {
+    let key = Some("/key".parse().expect("a key"));
+    let inner = Get { request_id: 5, slot: 0, key, validator: Validator::None }.encode();
+    let forward = Forward {
+        request_id: 7,
+        client: of,
+        epoch,
+        how,
+        deadline_ms: 1000,
+        former: Vec::new(),
+        inner,
+    };
+    server.handle_message(now(0), &ROUTER, Message::Forward(forward));
+    let sent = sent(server).into_iter().filter(|(to, _)| *to == ROUTER);
+    let mut answers: Vec<_> = sent.map(|(_, message)| message).collect();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0)
+}
+
+fn inner_kind(message: &Message) -> FrameType {
+    match message {
+        Message::Reply { inner, .. } => inner.kind(),
+        other => panic!("{other:?} is no reply"),
+    }
+}
+
+#[test]
+fn over_its_threshold_a_server_hands_on_by_its_own_count_whatever_the_router_believes() {
+    let mut server = server();
+    let first = ask(&mut server, client(1), How::Assign, epoch(1));
+    assert_eq!(inner_kind(&first), FrameType::NotFound);
+    for _ in 0..2 {
+        // A second request that was already on its way gets the same answer, and counts no more.
+        let second = ask(&mut server, client(2), How::Assign, epoch(1));
+        assert_eq!(second, Message::HandedOn { request_id: 7, to: name("b") });
+        assert_eq!(server.view().counters.handed_on_clients, 1);
+    }
+    assert_eq!(server.view().primary_clients, 1);
+}
+
+#[test]
+fn a_client_that_must_be_served_is_served_up_to_the_capacity() {
+    let mut server = server();
+    for number in 1..=2 {
+        let served = ask(&mut server, client(number), How::HandedOn, epoch(2));
+        assert_eq!(inner_kind(&served), FrameType::NotFound);
+    }
+    assert_eq!(server.view().counters.must_served_clients, 2);
+    let refused = ask(&mut server, client(3), How::HandedOn, epoch(2));
+    assert_eq!(inner_kind(&refused), FrameType::Busy);
+    assert_eq!(server.view().primary_clients, 2);
+}
+
+#[test]
+fn a_server_that_nobody_can_relieve_serves_up_to_its_capacity() {
+    let mut server = server();
+    server.handle_link_down(now(0), &Link::Server(name("b")));
+    sent(&mut server);
+    let kinds: Vec<_> = (1..=3)
+        .map(|number| inner_kind(&ask(&mut server, client(number), How::Assign, epoch(1))))
+        .collect();
+    assert_eq!(kinds, [FrameType::NotFound, FrameType::NotFound, FrameType::Busy]);
+}
+
+#[test]
+fn a_client_that_is_not_listed_is_never_served_cold() {
+    let mut server = server();
+    for how in [How::Known, How::Takeover, How::Standby] {
+        let answer = ask(&mut server, client(1), how, epoch(5));
+        assert_eq!(answer, Message::NotOwner { request_id: 7, known: None }, "{how:?}");
+    }
+    assert_eq!(server.view().primary_clients, 0);
+}
+
+#[test]
+fn a_takeover_is_exempt_from_the_capacity_and_releases_the_former_primary() {
+    let mut server = server();
+    let peer = Link::Server(name("b"));
+    let theirs = Epoch::new(3, name("b"));
+    for number in 1..=3 {
+        let begin =
+            Message::MirrorBegin { client: client(number), epoch: theirs.clone(), former: vec![] };
+        server.handle_message(now(0), &peer, begin);
+        let served = ask(&mut server, client(number), How::Takeover, epoch(4));
+        assert_eq!(inner_kind(&served), FrameType::NotFound);
+    }
+    let view = server.view();
+    assert_eq!((view.primary_clients, view.debts), (3, 3));
+    // It pays until it is acknowledged, and only for what is named.
+    server.handle_timeout(now(5000));
+    let released = sent(&mut server);
+    let releases =
+        released.iter().filter(|(_, message)| matches!(message, Message::Release { .. }));
+    assert_eq!(releases.count(), 3);
+    for (_, message) in released {
+        if let Message::Release { client, epoch } = message {
+            server.handle_message(now(5000), &peer, Message::Released { client, epoch });
+        }
+    }
+    assert_eq!(server.view().debts, 0);
+}
+
+#[test]
+fn a_release_drops_only_what_is_lower() {
+    let mut server = server();
+    ask(&mut server, client(1), How::Assign, epoch(4));
+    let peer = Link::Server(name("b"));
+    let release = |term| Message::Release { client: client(1), epoch: Epoch::new(term, name("b")) };
+    server.handle_message(now(0), &peer, release(4));
+    assert_eq!(server.view().primary_clients, 1, "ours is change 1 of term 4");
+    server.handle_message(now(0), &peer, release(5));
+    assert_eq!(server.view().primary_clients, 0);
+    assert_eq!(server.view().counters.released_clients, 1);
+    let acknowledged = sent(&mut server);
+    let released = |(_, message): &&(Link, Message)| matches!(message, Message::Released { .. });
+    assert_eq!(acknowledged.iter().filter(released).count(), 2, "both are acknowledged");
+}
+
+#[test]
+fn a_paused_server_serves_nobody_until_it_knows_who_was_taken() {
+    let mut server = server();
+    ask(&mut server, client(1), How::Assign, epoch(1));
+    let peer = Link::Server(name("b"));
+    let later = now(10_000);
+    server.handle_timeout(later);
+    assert_eq!(server.state(), SelfState::Returned);
+    let round = sent(&mut server).into_iter().find_map(|(_, message)| match message {
+        Message::Returned { round } => Some(round),
+        _ => None,
+    });
+    let round = round.expect("it asks what it is owed");
+    let release = Message::Release { client: client(1), epoch: Epoch::new(2, name("b")) };
+    server.handle_message(later, &peer, release);
+    server.handle_message(later, &peer, Message::Settled { round });
+    assert_eq!(server.state(), SelfState::Ready);
+    assert_eq!(server.view().primary_clients, 0);
+}
