@@ -1,7 +1,8 @@
 //! The task that owns a client machine: hands it what happens, and does what it wants done.
 
 use super::config::ConnectError;
-use super::link::{Dialer, Event, Link, Lost};
+use super::dial::{Dialer, Lost};
+use super::link::{Event, Link};
 use super::storage::{self, Storage};
 use super::{Answered, Snapshot};
 use crate::net::clock::Clock;

@@ -5,6 +5,7 @@
 
 mod cache_directory;
 mod config;
+mod dial;
 mod driver;
 #[cfg(all(test, feature = "server"))]
 pub(crate) mod fake_router;
@@ -24,9 +25,10 @@ use crate::node::client::{Client as Node, Config, Saved};
 use crate::wire::session::ALPN;
 use crate::wire::{Assignment, ClientId, Key};
 use cache_directory::{CacheDirectory, OpenError};
+use dial::Dialer;
 use driver::{Command, Driver, First};
 use hashbrown::HashMap;
-use link::{Dialer, Link};
+use link::Link;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;

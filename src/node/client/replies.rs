@@ -5,8 +5,7 @@
 //! request that carried the key, because a drifted mirror may have another key in the slot.
 
 use super::requests::{Head, Stage};
-use super::types::{Error, Output, Reply, ReplyKind};
-use super::{Client, say};
+use super::{Client, Error, Output, Reply, ReplyKind, say};
 use crate::node::Fault;
 use crate::wire::lane::{Body, BodyStart, ErrorCode, Outcome, Reply as LaneReply};
 use crate::wire::types::fingerprint;

@@ -3,10 +3,10 @@
 mod world;
 
 use super::*;
-use crate::wire::lane::{Body, BodyStart, ErrorCode, Outcome, Reply as LaneReply};
+use crate::wire::lane::{Body, BodyStart, ErrorCode, Get, Outcome, Reply as LaneReply, Validator};
 use crate::wire::session::{Hello, Limits};
 use crate::wire::types::fingerprint;
-use crate::wire::{Digest, Epoch, Fingerprint, HeaderBlock, HeaderName, Name};
+use crate::wire::{Digest, Epoch, Fingerprint, HeaderBlock, HeaderName, Key, Name};
 use bytes::BytesMut;
 use proptest::prelude::*;
 use std::time::Duration;
