@@ -96,8 +96,8 @@ impl Cache {
         }
     }
 
-    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where there
-    /// is no room.
+    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where
+    /// there is no room.
     pub(super) fn bind(
         &mut self,
         key: &Key,

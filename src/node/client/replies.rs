@@ -203,8 +203,8 @@ impl Client {
         self.end_drain(now);
     }
 
-    /// The body of a request begins. Returns how many bytes may follow the BODY frame; `None` if the
-    /// body is not wanted, so that reading it can be refused.
+    /// The body of a request begins. Returns how many bytes may follow the BODY frame; `None` if
+    /// the body is not wanted, so that reading it can be refused.
     ///
     /// Nothing else depends on this call; it spares a driver what would come in vain.
     pub fn handle_body_start(&mut self, request_id: u64) -> Option<u64> {

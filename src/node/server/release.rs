@@ -1,8 +1,8 @@
 //! Letting go of clients: what is owed to other servers, and what was released here.
 //!
-//! Whoever makes a server's record of a client out of date owes it a release, and repeats that until
-//! it is acknowledged. Who was released remembers in which epoch, for a while: a request or a mirror
-//! that was on its way all the time must not bring the lower epoch back.
+//! Whoever makes a server's record of a client out of date owes it a release, and repeats that
+//! until it is acknowledged. Who was released remembers in which epoch, for a while: a request or a
+//! mirror that was on its way all the time must not bring the lower epoch back.
 
 use super::{ClientRole, Server};
 use crate::node::Fault;
@@ -96,8 +96,8 @@ impl Server {
     }
 
     /// A client was taken from us in `epoch`: drops only what is lower, and always acknowledges, so
-    /// that the debt is paid even where there is nothing to drop. A sender that is itself out of date
-    /// learns so: the higher epoch wins.
+    /// that the debt is paid even where there is nothing to drop. A sender that is itself out of
+    /// date learns so: the higher epoch wins.
     pub(super) fn handle_release(
         &mut self,
         now: Time,
