@@ -5,8 +5,8 @@
 //! the cache has no more to agree with anybody than its own numbering, dense from 0.
 //!
 //! A slot is busy while a request for it is on its way, else idle (it holds an item, and may be
-//! evicted) or free (it holds nothing, and no key is bound to it). Idle slots stand in the order of
-//! their last use. What has been written to disk may leave memory before it is evicted: see `disk`.
+//! evicted) or free (nothing, and no key is bound to it). Idle slots stand in the order of their
+//! last use. What has been written to disk may leave memory before it is evicted: see `disk`.
 
 mod disk;
 
