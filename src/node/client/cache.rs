@@ -19,8 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// What an item costs beside its bytes: its place in the cache, its file's header.
 const ITEM_OVERHEAD: u64 = 128;
 
-/// The digest of no version. A client that may be thought to hold a copy, and holds none, says so
-/// with it: it equals nothing, so that the item comes whole.
+/// The digest of no version, by which a client says that it holds none: the item comes whole.
 pub(super) const HOLDS_NOTHING: Digest = Digest([0; 16]);
 
 /// An item that the client holds.
