@@ -8,6 +8,7 @@ mod tests;
 
 use super::report::{self, Failure};
 use crate::net::client::{Client, ConnectError, ValidatorPolicy};
+use crate::wire::Key;
 use answers::{Answers, Outcome};
 use plan::Plan;
 use std::collections::VecDeque;
@@ -120,27 +121,40 @@ async fn fetch(plan: Plan, stdout: &mut impl Write) -> Result<Outcome, Failure> 
     let sink = sink.open()?;
     let client = Client::connect(config).await.map_err(unreachable)?;
     let mut answers = Answers::new(stdout, sink, json, keys.len() as u64 * repeat);
-    'rounds: for round in 1..=repeat {
-        let mut open = VecDeque::with_capacity(IN_FLIGHT);
-        let mut next = keys.iter();
-        loop {
-            while let Some(key) = next.as_slice().first().filter(|_| open.len() < IN_FLIGHT) {
-                next.next();
-                open.push_back((key, client.start(key.clone(), policy).await));
-            }
-            let Some((key, pending)) = open.pop_front() else {
-                break;
-            };
-            let answered = pending.wait().await;
-            if !answers.take(key, answered, round == repeat)? {
-                // Whoever reads standard output has seen enough.
-                break 'rounds;
-            }
+    let mut result = Ok(true);
+    for round in 1..=repeat {
+        result = fetch_once(&client, &keys, policy, &mut answers, round == repeat).await;
+        if !matches!(result, Ok(true)) {
+            break;
         }
     }
-    let outcome = answers.finish();
+    // Whatever went wrong with the output, the cache is good.
     client.close().await;
-    outcome
+    result.and_then(|_| answers.finish())
+}
+
+/// Gets every key once. Returns whether standard output takes more.
+async fn fetch_once(
+    client: &Client,
+    keys: &[Key],
+    policy: ValidatorPolicy,
+    answers: &mut Answers<'_, impl Write>,
+    wants_bytes: bool,
+) -> Result<bool, Failure> {
+    let mut open = VecDeque::with_capacity(IN_FLIGHT);
+    let mut rest = keys;
+    loop {
+        while let Some((key, after)) = rest.split_first().filter(|_| open.len() < IN_FLIGHT) {
+            open.push_back((key, client.start(key.clone(), policy).await));
+            rest = after;
+        }
+        let Some((key, pending)) = open.pop_front() else {
+            return Ok(true);
+        };
+        if !answers.take(key, pending.wait().await, wants_bytes)? {
+            return Ok(false);
+        }
+    }
 }
 
 /// Why there is no client, with what to do about it.
@@ -149,7 +163,7 @@ fn unreachable(error: ConnectError) -> Failure {
     match error {
         ConnectError::Config { .. } => Failure::Usage(text),
         ConnectError::Unreachable { .. } if text.ends_with("nobody listens there") => {
-            Failure::Failed(format!("{text}: is it running? 'understudy up' starts one here"))
+            Failure::Failed(format!("{text}; is it running? 'understudy up' starts one here"))
         }
         _ => Failure::Failed(text),
     }

@@ -4,7 +4,7 @@ use super::Arguments;
 use super::output::SinkConfig;
 use crate::cli::report::Failure;
 use crate::config::read_bounded;
-use crate::net::client::{CacheConfig, ClientConfig, Roots, ValidatorPolicy};
+use crate::net::client::{CacheConfig, ClientConfig, Error, Roots, ValidatorPolicy};
 use crate::wire::{Key, Name};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -90,14 +90,17 @@ fn keys_of(path: &Path, stdin: &mut impl Read) -> Result<Vec<Key>, Failure> {
 /// Checks a key, and says what was probably meant where it is none.
 fn key(text: &str) -> Result<Key, String> {
     text.parse().map_err(|why| {
-        let after_host =
-            text.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
-        let meant = after_host.map_or_else(|| format!("/{text}"), str::to_owned);
+        let path = text.split_once("://").map(|(_, rest)| rest.split_once('/'));
+        let meant = match path {
+            Some(Some((_host, path))) => format!("/{path}"),
+            Some(None) => "/".to_owned(),
+            None => format!("/{text}"),
+        };
         let hint = match meant.parse::<Key>() {
             Ok(key) if !text.starts_with('/') && !text.is_empty() => format!("; try '{key}'"),
             _ => String::new(),
         };
-        format!("{text:?} is not a key: {why}{hint}")
+        format!("{}{hint}", Error::InvalidKey { key: text.to_owned(), why })
     })
 }
 

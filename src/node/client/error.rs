@@ -73,7 +73,7 @@ pub enum Error {
         reason: String,
     },
     /// What was asked for is not a key.
-    #[error("{key:?} is not a key: {why}")]
+    #[error("{key:?} is not a key: {}", key_words(why))]
     InvalidKey {
         /// What was asked for.
         key: String,
@@ -97,6 +97,13 @@ fn failed_words(code: ErrorCode, text: &str) -> String {
         "" => words.to_owned(),
         text if text.starts_with(words) => text.to_owned(),
         text => format!("{words}: {text}"),
+    }
+}
+
+fn key_words(why: &DecodeError) -> String {
+    match why {
+        DecodeError::Invalid { why, .. } => (*why).to_owned(),
+        other => other.to_string(),
     }
 }
 
