@@ -145,14 +145,6 @@ impl Server {
             self.primary_clients += 1;
         }
         let former = self.distinct_others(former);
-        if !self.config.planted.is(Fault::LostRelease) {
-            former.iter().for_each(|name| self.owe(name, forward.client, &forward.epoch));
-            // Another router may have decided otherwise at the same moment, of which neither that
-            // router nor this one knows. A client's first server is chosen by one router alone.
-            if forward.how == How::Takeover || forward.epoch.term > 1 {
-                self.owe_everyone(forward.client, &forward.epoch);
-            }
-        }
         let record = Record {
             role: ClientRole::Primary,
             epoch: forward.epoch.clone(),
@@ -165,6 +157,11 @@ impl Server {
         };
         self.clients.insert(forward.client, record);
         self.choose_alternate(forward.client);
+        // A client's first server is chosen by one router alone.
+        let first = forward.epoch.term == 1 && forward.how != How::Takeover;
+        if !first && !self.config.planted.is(Fault::LostRelease) {
+            self.owe_believers(forward.client);
+        }
         self.pay_debts(Some(&forward.client));
         self.status_changed(now);
     }
