@@ -32,8 +32,6 @@ enum Title {
     Fresh,
     /// Not ours.
     Foreign,
-    /// Not ours, and our record of it is out of date.
-    Outdated,
 }
 
 impl Server {
@@ -55,10 +53,6 @@ impl Server {
             }
             Title::Fresh => self.handle_fresh(now, link, forward),
             Title::Foreign => self.refuse_ownership(link, &forward),
-            Title::Outdated => {
-                self.drop_as_released(now, &forward.client, Some(&forward.epoch));
-                self.refuse_ownership(link, &forward);
-            }
         }
     }
 
@@ -76,9 +70,8 @@ impl Server {
         match (record.role, forward.how) {
             (_, How::Standby) => Title::StandBy,
             (ClientRole::Primary, _) if !higher => Title::Owned,
-            (_, How::Takeover | How::Assign | How::HandedOn) if higher && names_us => Title::Adopt,
-            // Known to the router at an epoch that we never heard of: we were away meanwhile.
-            (_, How::Known) if higher => Title::Outdated,
+            // Also where the router believes that we know: the epoch is nobody else's.
+            _ if higher && names_us => Title::Adopt,
             _ => Title::Foreign,
         }
     }

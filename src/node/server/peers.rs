@@ -58,6 +58,9 @@ impl Server {
         match message {
             Message::Status(status) if status.name == *from => {
                 let was_ready = self.board.member(from).is_some_and(|member| member.is_ready());
+                if self.board.member(from).is_none() {
+                    self.owe_newcomer(from);
+                }
                 self.board.take(status);
                 let ready = self.board.member(from).is_some_and(|member| member.is_ready());
                 if ready && !was_ready {
