@@ -24,7 +24,10 @@ mod events;
 mod faults;
 mod network;
 mod plan;
+
 mod pump;
+#[cfg(test)]
+mod regressions;
 mod rest;
 mod router;
 mod server;

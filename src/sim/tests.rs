@@ -1,10 +1,94 @@
-use super::{Check, run};
+use super::{Check, Failed, regressions, run};
 use crate::node::{Fault, Planted};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Seeds within which every planted fault must be found.
+const FAULT_SEEDS: u64 = 1_000;
+/// Seeds that must pass on every commit.
+const SEEDS: u64 = 300;
+
+/// Tells many stories, two at a time, and returns the failure of the lowest seed that fails.
+fn first_failure(seeds: u64, planted: Planted) -> Option<Failed> {
+    let (next, lowest) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let try_seeds = || {
+        let mut failure: Option<Failed> = None;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds || seed > lowest.load(Ordering::Relaxed) {
+                return failure;
+            }
+            if let Err(failed) = run(seed, planted) {
+                lowest.fetch_min(seed, Ordering::Relaxed);
+                failure = Some(failed);
+            }
+        }
+    };
+    let failures = std::thread::scope(|scope| {
+        let other = scope.spawn(try_seeds);
+        [try_seeds(), other.join().expect("panics are caught inside")]
+    });
+    failures.into_iter().flatten().min_by_key(|failed| failed.seed)
+}
+
+/// The check that finds a planted fault first, within the seeds that are allowed.
+fn found_by(fault: Fault) -> Check {
+    let failed = first_failure(FAULT_SEEDS, Planted::new(fault));
+    let failed = failed.unwrap_or_else(|| panic!("{fault:?} is not found in {FAULT_SEEDS} seeds"));
+    println!("{fault:?}: {failed}");
+    failed.check
+}
+
+#[test]
+fn many_seeds_pass() {
+    if let Some(failed) = first_failure(SEEDS, Planted::default()) {
+        panic!("{}\n{failed}", failed.last_events.join("\n"));
+    }
+}
+
+#[test]
+fn seeds_that_once_failed_pass() {
+    for (seed, why) in regressions::SEEDS {
+        if let Err(failed) = run(seed, Planted::default()) {
+            panic!("{}\n{failed}\nonce it was: {why}", failed.last_events.join("\n"));
+        }
+    }
+}
 
 #[test]
 fn the_same_seed_tells_the_same_story() {
-    for seed in 0..5 {
+    for seed in 0..10 {
         let told = run(seed, Planted::default()).unwrap();
         assert_eq!(run(seed, Planted::default()).unwrap(), told, "seed {seed}");
     }
+}
+
+#[test]
+fn a_missing_epoch_check_is_found() {
+    let check = found_by(Fault::NoEpochCheck);
+    let found = matches!(
+        check,
+        Check::Epoch | Check::TwoPrimaries | Check::Alternate | Check::Failover | Check::Rest
+    );
+    assert!(found, "by {check}");
+}
+
+#[test]
+fn a_missing_tag_check_is_found() {
+    assert_eq!(found_by(Fault::NoTagCheck), Check::WrongBytes);
+}
+
+#[test]
+fn a_lost_release_is_found() {
+    let check = found_by(Fault::LostRelease);
+    assert!(matches!(check, Check::TwoPrimaries | Check::Alternate), "by {check}");
+}
+
+#[test]
+fn a_stale_slot_is_found() {
+    assert_eq!(found_by(Fault::StaleSlot), Check::Mirror);
+}
+
+#[test]
+fn a_call_that_is_sent_again_is_found() {
+    assert_eq!(found_by(Fault::ResentCall), Check::CallRepeated);
 }

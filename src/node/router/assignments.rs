@@ -61,6 +61,15 @@ impl Assignments {
         }
     }
 
+    /// A client that was to be given to a server as a fresh one has to be looked for first.
+    pub(super) fn forget_fresh(&mut self, client: &ClientId) {
+        if let Some(known) = self.table.get_mut(client)
+            && matches!(known.title, Title::Assign | Title::HandedOn)
+        {
+            known.title = Title::Known;
+        }
+    }
+
     /// Notes a server that may still list the client from a lower epoch.
     pub(super) fn add_former(&mut self, client: ClientId, name: &Name) {
         let former = self.former.entry(client).or_default();

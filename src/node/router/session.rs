@@ -110,6 +110,9 @@ impl Router {
         let client = match token {
             Some(token) => {
                 self.assignments.raise(token.client, token.assignment, Title::Known);
+                // It is not fresh any more: another router may have found a server for it
+                // meanwhile.
+                self.assignments.forget_fresh(&token.client);
                 token.client
             }
             None => match self.choose_primary() {

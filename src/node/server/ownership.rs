@@ -32,8 +32,6 @@ enum Title {
     Fresh,
     /// Not ours.
     Foreign,
-    /// Not ours, and our record of it is out of date.
-    Outdated,
 }
 
 impl Server {
@@ -55,10 +53,6 @@ impl Server {
             }
             Title::Fresh => self.handle_fresh(now, link, forward),
             Title::Foreign => self.refuse_ownership(link, &forward),
-            Title::Outdated => {
-                self.drop_as_released(now, &forward.client, Some(&forward.epoch));
-                self.refuse_ownership(link, &forward);
-            }
         }
     }
 
@@ -76,9 +70,8 @@ impl Server {
         match (record.role, forward.how) {
             (_, How::Standby) => Title::StandBy,
             (ClientRole::Primary, _) if !higher => Title::Owned,
-            (_, How::Takeover | How::Assign | How::HandedOn) if higher && names_us => Title::Adopt,
-            // Known to the router at an epoch that we never heard of: we were away meanwhile.
-            (_, How::Known) if higher => Title::Outdated,
+            // Also where the router believes that we know: the epoch is nobody else's.
+            _ if higher && names_us => Title::Adopt,
             _ => Title::Foreign,
         }
     }
@@ -145,14 +138,6 @@ impl Server {
             self.primary_clients += 1;
         }
         let former = self.distinct_others(former);
-        if !self.config.planted.is(Fault::LostRelease) {
-            former.iter().for_each(|name| self.owe(name, forward.client, &forward.epoch));
-            // Another router may have decided otherwise at the same moment, of which neither that
-            // router nor this one knows. A client's first server is chosen by one router alone.
-            if forward.how == How::Takeover || forward.epoch.term > 1 {
-                self.owe_everyone(forward.client, &forward.epoch);
-            }
-        }
         let record = Record {
             role: ClientRole::Primary,
             epoch: forward.epoch.clone(),
@@ -165,6 +150,11 @@ impl Server {
         };
         self.clients.insert(forward.client, record);
         self.choose_alternate(forward.client);
+        // A client's first server is chosen by one router alone.
+        let first = forward.epoch.term == 1 && forward.how != How::Takeover;
+        if !first && !self.config.planted.is(Fault::LostRelease) {
+            self.owe_believers(forward.client);
+        }
         self.pay_debts(Some(&forward.client));
         self.status_changed(now);
     }

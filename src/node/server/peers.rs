@@ -18,6 +18,9 @@ impl Server {
                 self.routers.insert(link.clone());
             }
             Link::Server(name) => {
+                if self.board.member(name).is_none() {
+                    self.owe_newcomer(name);
+                }
                 self.board.set_reachable(name, true);
                 if let Some(returning) = &self.returning {
                     let round = returning.round;
@@ -55,6 +58,9 @@ impl Server {
         match message {
             Message::Status(status) if status.name == *from => {
                 let was_ready = self.board.member(from).is_some_and(|member| member.is_ready());
+                if self.board.member(from).is_none() {
+                    self.owe_newcomer(from);
+                }
                 self.board.take(status);
                 let ready = self.board.member(from).is_some_and(|member| member.is_ready());
                 if ready && !was_ready {
@@ -72,12 +78,7 @@ impl Server {
                 self.handle_mirror_refused(now, client, &assignment);
             }
             Message::Release { client, epoch } => self.handle_release(now, from, client, epoch),
-            Message::Released { client, epoch } => {
-                let debt = (from.clone(), client);
-                if self.debts.get(&debt).is_some_and(|owed| *owed <= epoch) {
-                    self.debts.remove(&debt);
-                }
-            }
+            Message::Released { client, epoch } => self.handle_released(from, client, &epoch),
             Message::Returned { round } => {
                 for (client, epoch) in self.owed_to(from) {
                     self.send_to_server(from, Message::Release { client, epoch });

@@ -4,7 +4,7 @@
 //! until it is acknowledged. Who was released remembers in which epoch, for a while: a request or a
 //! mirror that was on its way all the time must not bring the lower epoch back.
 
-use super::{ClientRole, Server};
+use super::{ClientRole, Record, Server};
 use crate::node::Fault;
 use crate::wire::backplane::Message;
 use crate::wire::{ClientId, Epoch, Name, Time};
@@ -66,38 +66,41 @@ impl Released {
 impl Server {
     /// Remembers that nothing lower than `epoch` is true of a client any more.
     pub(super) fn remember_release(&mut self, now: Time, client: ClientId, epoch: &Epoch) {
-        if !self.config.planted.is(Fault::NoEpochCheck) {
+        let listed = self.clients.contains_key(&client);
+        if !listed && !self.config.planted.is(Fault::NoEpochCheck) {
             self.released.insert(now + RELEASE_MEMORY, client, epoch);
         }
     }
 
-    /// Forgets a client that another server has taken `by` a higher epoch, if that is known. Our
-    /// alternate, if the client has another one now, is to forget it too.
+    /// Forgets a client that another server has taken `by` a higher epoch, if that is known.
+    /// Whoever may still believe in the lower one is to learn of it: not all are known to the
+    /// taker.
     pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, by: Option<&Epoch>) {
         let Some(mut record) = self.clients.remove(client) else {
             return;
         };
         self.store.clear(&mut record.mirror);
-        if let Some(by) = by {
-            self.remember_release(now, *client, by);
-        }
         if record.role == ClientRole::Primary {
             self.primary_clients -= 1;
             self.counters.released_clients += 1;
             self.alone.remove(client);
         }
-        if let Some((alternate, by)) = record.alternate.zip(by)
-            && alternate != by.primary
-        {
-            self.owe(&alternate, *client, by);
+        if let Some(by) = by {
+            self.remember_release(now, *client, by);
+            let believers = record.former.iter().chain(&record.alternate);
+            for name in believers.chain([&record.epoch.primary]) {
+                if *name != by.primary {
+                    self.owe(name, *client, by);
+                }
+            }
             self.pay_debts(Some(client));
         }
         self.status_changed(now);
     }
 
     /// A client was taken from us in `epoch`: drops only what is lower, and always acknowledges, so
-    /// that the debt is paid even where there is nothing to drop. A sender that is itself out of
-    /// date learns so: the higher epoch wins.
+    /// that the debt is paid even where there is nothing to drop. Where two servers believe that
+    /// they have taken the same client, whoever hears of both tells the lower one.
     pub(super) fn handle_release(
         &mut self,
         now: Time,
@@ -105,23 +108,83 @@ impl Server {
         client: ClientId,
         epoch: Epoch,
     ) {
-        let known = self.clients.get(&client).map(|record| record.epoch.clone());
-        let lower = known.as_ref().is_some_and(|known| *known < epoch);
-        if lower || self.config.planted.is(Fault::NoEpochCheck) {
-            self.drop_as_released(now, &client, Some(&epoch));
-        } else if known.is_none() {
+        let listed = self.clients.get(&client).map(|record| record.epoch.clone());
+        let known = listed.clone().or_else(|| self.released.epoch(&client).cloned());
+        if self.is_disowned_by(from, &client, &epoch) {
+            self.drop_as_released(now, &client, None);
+        } else if listed.is_some() {
+            self.yield_to(now, client, &epoch);
+        } else {
             self.remember_release(now, client, &epoch);
         }
-        if let Some(known) = known.filter(|known| *known > epoch && known.primary != *from) {
-            self.owe(from, client, &known);
-            self.pay_debts(Some(&client));
+        match known {
+            Some(known) if known > epoch => {
+                self.owe(from, client, &known);
+                self.pay_debts(Some(&client));
+            }
+            Some(known) if known < epoch && known.primary != epoch.primary => {
+                self.owe(&known.primary, client, &epoch);
+                self.pay_debts(Some(&client));
+            }
+            _ => {}
         }
         self.send_to_server(from, Message::Released { client, epoch });
     }
 
-    /// Notes that a server is to drop what it has of a client from lower epochs.
+    /// A primary sends no release to its own alternate. One in the same epoch is from a later run
+    /// of it, that knows nothing of us.
+    fn is_disowned_by(&self, from: &Name, client: &ClientId, epoch: &Epoch) -> bool {
+        self.clients.get(client).is_some_and(|record| {
+            record.role == ClientRole::Alternate
+                && record.epoch == *epoch
+                && record.epoch.primary == *from
+        })
+    }
+
+    /// Another server says that `epoch` is true of a client that is listed here.
+    pub(super) fn yield_to(&mut self, now: Time, client: ClientId, epoch: &Epoch) {
+        let Some(record) = self.clients.get(&client) else {
+            return;
+        };
+        let lower = record.epoch < *epoch;
+        if lower && record.role == ClientRole::Primary && epoch.primary == self.config.name {
+            // An earlier run of ours was primary in that epoch; this run has to come after it.
+            self.outrank(now, client, epoch);
+        } else if lower || self.config.planted.is(Fault::NoEpochCheck) {
+            self.drop_as_released(now, &client, Some(epoch));
+        }
+    }
+
+    /// Goes on as primary of a client in a term above `epoch`.
+    fn outrank(&mut self, now: Time, client: ClientId, epoch: &Epoch) {
+        let Some(next) = epoch.next_term(self.config.name.clone()) else {
+            return self.drop_as_released(now, &client, Some(epoch));
+        };
+        if let Some(record) = self.clients.get_mut(&client) {
+            record.epoch = next;
+            self.replace_alternate(client);
+            self.owe_believers(client);
+            self.pay_debts(Some(&client));
+        }
+    }
+
+    /// A release was acknowledged.
+    pub(super) fn handle_released(&mut self, from: &Name, client: ClientId, epoch: &Epoch) {
+        let debt = (from.clone(), client);
+        if self.debts.get(&debt).is_some_and(|owed| owed <= epoch) {
+            self.debts.remove(&debt);
+            if let Some(record) = self.clients.get_mut(&client) {
+                record.former.retain(|name| name != from);
+            }
+        }
+    }
+
+    /// Notes that a server is to drop what it has of a client from lower epochs. Our own alternate
+    /// learns of the epoch with its mirror.
     pub(super) fn owe(&mut self, name: &Name, client: ClientId, epoch: &Epoch) {
-        if *name == self.config.name {
+        let record = self.clients.get(&client);
+        let alternate = record.and_then(|record| record.alternate.as_ref());
+        if *name == self.config.name || Some(name) == alternate {
             return;
         }
         let owed = self.debts.entry((name.clone(), client)).or_insert_with(|| epoch.clone());
@@ -130,10 +193,32 @@ impl Server {
         }
     }
 
-    /// The same for all servers that were ever heard of.
-    pub(super) fn owe_everyone(&mut self, client: ClientId, epoch: &Epoch) {
-        let names: Vec<_> = self.board.members().map(|(name, _)| name.clone()).collect();
-        names.iter().for_each(|name| self.owe(name, client, epoch));
+    /// The same for all servers, of a client as primary: those that listed it in
+    /// lower epochs, and all others too. Another router may have decided otherwise at the same
+    /// moment, of which neither that router nor ours knows.
+    pub(super) fn owe_believers(&mut self, client: ClientId) {
+        let Some(record) = self.clients.get(&client) else {
+            return;
+        };
+        let epoch = record.epoch.clone();
+        let mut names: Vec<_> = self.board.members().map(|(name, _)| name.clone()).collect();
+        names.extend(record.former.iter().cloned());
+        names.iter().for_each(|name| self.owe(name, client, &epoch));
+    }
+
+    /// A server was heard of for the first time: what was taken over before was taken over without
+    /// its knowledge.
+    pub(super) fn owe_newcomer(&mut self, name: &Name) {
+        let taken = |record: &&Record| record.role == ClientRole::Primary && record.epoch.term > 1;
+        let clients: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, record)| taken(record))
+            .map(|(client, record)| (*client, record.epoch.clone()))
+            .collect();
+        if !self.config.planted.is(Fault::LostRelease) {
+            clients.iter().for_each(|(client, epoch)| self.owe(name, *client, epoch));
+        }
     }
 
     pub(super) fn owed_to(&self, name: &Name) -> Vec<(ClientId, Epoch)> {

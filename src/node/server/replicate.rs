@@ -8,7 +8,7 @@
 use super::{ClientRole, Link, Record, Server};
 use crate::mirror::Mirror;
 use crate::node::Fault;
-use crate::wire::backplane::Message;
+use crate::wire::backplane::{MAX_FORMER, Message};
 use crate::wire::{Assignment, ClientId, Epoch, Fingerprint, Key, Name, Time};
 
 impl Server {
@@ -39,6 +39,9 @@ impl Server {
         let new = record.alternate.clone();
         if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
             // It may be out of reach now, and must not believe for ever that it is the alternate.
+            record.former.retain(|name| *name != old);
+            record.former.insert(0, old.clone());
+            record.former.truncate(MAX_FORMER);
             self.owe(&old, client, &next);
         }
         match new {
@@ -210,9 +213,6 @@ impl Server {
         client: ClientId,
         assignment: &Assignment,
     ) {
-        let lower = |record: &&Record| record.epoch < assignment.epoch;
-        if self.clients.get(&client).filter(lower).is_some() {
-            self.drop_as_released(now, &client, Some(&assignment.epoch));
-        }
+        self.yield_to(now, client, &assignment.epoch);
     }
 }

@@ -1,0 +1,14 @@
+//! Seeds that once showed a mistake, each with what it was.
+
+/// Told again by the tests.
+pub(super) const SEEDS: [(u64, &str); 9] = [
+    (0, "an alternate that was out of reach when it was replaced stayed one for ever"),
+    (5, "the same, with its server back before anything else happened"),
+    (13, "the same, after a takeover"),
+    (28, "a release that crossed MIRROR_BEGIN took the mirror away from the new alternate"),
+    (77, "a slot's new key was not mirrored where the source failed"),
+    (213, "a stalled forward of a fresh client came after its takeover"),
+    (274, "a refused mirror of a lower epoch disowned the alternate of the higher one"),
+    (276, "two servers that did not know each other took over one client"),
+    (1344, "a server that restarted was outranked by what its earlier run had left behind"),
+];
