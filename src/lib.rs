@@ -12,6 +12,8 @@ pub mod mirror;
 #[cfg(feature = "net")]
 mod net;
 pub mod node;
+#[cfg(feature = "cli")]
+pub mod sim;
 #[cfg(feature = "server")]
 pub mod source;
 pub mod wire;

@@ -66,7 +66,7 @@ pub(super) struct Arguments {
     /// Writes each item to the file below this directory that its key names.
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// Prints a line of JSON for each answer; bytes then only go where --output or --output-dir say.
+    /// Prints a line of JSON for each answer; bytes only go where --output or --output-dir say.
     #[arg(long)]
     json: bool,
     /// Gets everything so many times, one round after the other; the last one's bytes count.

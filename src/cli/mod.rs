@@ -16,6 +16,7 @@ mod part;
 mod report;
 mod router;
 mod server;
+mod sim;
 mod status;
 mod table;
 mod up;
@@ -60,6 +61,8 @@ enum Command {
     Check(check::Arguments),
     /// Make certificates
     Certs(certs::Arguments),
+    /// Try the machines on a simulated network with faults
+    Sim(sim::Arguments),
 }
 
 impl Command {
@@ -68,9 +71,7 @@ impl Command {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Router(_) | Self::Server(_) => "info",
-            Self::Up(_) | Self::Get(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) => {
-                "warn"
-            }
+            _ => "warn",
         }
     }
 }
@@ -94,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
+        Command::Sim(arguments) => sim::run(arguments),
     }
 }
 

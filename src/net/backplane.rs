@@ -29,6 +29,9 @@ pub(crate) struct Met {
     pub(crate) frames: FrameReader,
 }
 
+/// The streams of a connection that is being met, and what the peer said.
+type Streams = (quinn::SendStream, FrameReader, ServerHello);
+
 /// Why a peer was not met.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MeetError {
@@ -107,7 +110,7 @@ impl Identity {
     async fn meet(
         &self,
         connection: quinn::Connection,
-        meeting: impl Future<Output = Result<(quinn::SendStream, FrameReader, ServerHello), MeetError>>,
+        meeting: impl Future<Output = Result<Streams, MeetError>>,
     ) -> Result<Met, MeetError> {
         let met = match tokio::time::timeout(HELLO_TIMEOUT, meeting).await {
             Err(_) => Err(MeetError::Silent),

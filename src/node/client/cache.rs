@@ -5,8 +5,8 @@
 //! the cache has no more to agree with anybody than its own numbering, dense from 0.
 //!
 //! A slot is busy while a request for it is on its way, else idle (it holds an item, and may be
-//! evicted) or free (it holds nothing, and no key is bound to it). Idle slots stand in the order of
-//! their last use. What has been written to disk may leave memory before it is evicted: see `disk`.
+//! evicted) or free (nothing, and no key is bound to it). Idle slots stand in the order of their
+//! last use. What has been written to disk may leave memory before it is evicted: see `disk`.
 
 mod disk;
 
@@ -19,8 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// What an item costs beside its bytes: its place in the cache, its file's header.
 const ITEM_OVERHEAD: u64 = 128;
 
-/// The digest of no version. A client that may be thought to hold a copy, and holds none, says so
-/// with it: it equals nothing, so that the item comes whole.
+/// The digest of no version, by which a client says that it holds none: the item comes whole.
 pub(super) const HOLDS_NOTHING: Digest = Digest([0; 16]);
 
 /// An item that the client holds.
@@ -96,8 +95,8 @@ impl Cache {
         }
     }
 
-    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where there
-    /// is no room.
+    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where
+    /// there is no room.
     pub(super) fn bind(
         &mut self,
         key: &Key,

@@ -10,6 +10,7 @@
 //! until [`Client::poll_timeout`] at the latest and calls [`Client::handle_timeout`].
 
 mod asking;
+mod bodies;
 mod cache;
 mod error;
 mod replies;

@@ -630,9 +630,8 @@ fn the_newest_assignment_and_its_token_win() {
     assert_eq!(tell(&mut bench, 3, b"three again", false), "three again");
     assert_eq!(bench.client.assignment().unwrap().epoch.term, 3);
     let told = bench.take();
-    assert!(
-        matches!(&told[..], [Output::TokenChanged(_), Output::TokenChanged(t)] if t == "three again")
-    );
+    assert!(matches!(&told[..], [Output::TokenChanged(_), Output::TokenChanged(last)]
+            if last == "three again"));
 
     // The next session's HELLO shows it, and what that session says counts, even a lower epoch:
     // the router may have made a new client of this one.

@@ -3,10 +3,12 @@
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
 //! - `serve`: a request from its frame to its reply, by way of the source;
 //! - `replicate`: the alternate, and what it must know;
+//! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause.
 
 mod ownership;
 mod peers;
+mod release;
 mod replicate;
 mod serve;
 mod types;
@@ -130,6 +132,7 @@ pub struct Server {
     alone: BTreeSet<ClientId>,
     /// Clients handed on a moment ago, to whom, and until when that is remembered.
     handed_on: BTreeMap<ClientId, (Name, Time)>,
+    released: release::Released,
     returning: Option<Return>,
     rounds: u64,
     status_sequence: u64,
@@ -155,6 +158,7 @@ impl Server {
             debts: BTreeMap::new(),
             alone: BTreeSet::new(),
             handed_on: BTreeMap::new(),
+            released: release::Released::default(),
             returning: None,
             rounds: 0,
             status_sequence: 0,
@@ -199,6 +203,7 @@ impl Server {
         self.turn(now);
         self.settle_if_waited_enough(now);
         self.forget_handed_on(now);
+        self.released.forget(now);
         if now >= self.debts_due {
             self.debts_due = now + REPEAT_INTERVAL;
             self.pay_debts(None);
@@ -240,6 +245,7 @@ impl Server {
         let paused = self.last_turn.is_some_and(|last| now.since(last) >= PAUSE);
         self.last_turn = Some(now);
         if paused {
+            self.released.renew(now);
             self.begin_return(now);
         }
     }

@@ -11,7 +11,7 @@ use crate::mirror::Mirror;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
 use crate::wire::lane::{Outcome, Reply};
-use crate::wire::{ClientId, Name, Time};
+use crate::wire::{Assignment, ClientId, Name, Time};
 use std::time::Duration;
 
 /// When a client that met a full pool should come back.
@@ -56,7 +56,7 @@ impl Server {
             Title::Fresh => self.handle_fresh(now, link, forward),
             Title::Foreign => self.refuse_ownership(link, &forward),
             Title::Outdated => {
-                self.drop_as_released(now, &forward.client, None);
+                self.drop_as_released(now, &forward.client, Some(&forward.epoch));
                 self.refuse_ownership(link, &forward);
             }
         }
@@ -65,7 +65,9 @@ impl Server {
     fn title(&self, forward: &Forward) -> Title {
         let names_us = forward.epoch.primary == self.config.name;
         let Some(record) = self.clients.get(&forward.client) else {
+            let released = self.released.epoch(&forward.client);
             return match forward.how {
+                _ if released.is_some_and(|released| *released >= forward.epoch) => Title::Foreign,
                 How::Assign | How::HandedOn if names_us => Title::Fresh,
                 _ => Title::Foreign,
             };
@@ -144,8 +146,11 @@ impl Server {
         }
         let former = self.distinct_others(former);
         if !self.config.planted.is(Fault::LostRelease) {
-            for name in &former {
-                self.debts.insert((name.clone(), forward.client), forward.epoch.clone());
+            former.iter().for_each(|name| self.owe(name, forward.client, &forward.epoch));
+            // Another router may have decided otherwise at the same moment, of which neither that
+            // router nor this one knows. A client's first server is chosen by one router alone.
+            if forward.how == How::Takeover || forward.epoch.term > 1 {
+                self.owe_everyone(forward.client, &forward.epoch);
             }
         }
         let record = Record {
@@ -178,7 +183,10 @@ impl Server {
 
     fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let record = self.clients.get(&forward.client);
-        let known = record.map(|record| record.assignment(&self.config.name));
+        let known = record.map(|record| record.assignment(&self.config.name)).or_else(|| {
+            let epoch = self.released.epoch(&forward.client)?.clone();
+            Some(Assignment { epoch, alternate: None })
+        });
         self.send(link, Message::NotOwner { request_id: forward.request_id, known });
     }
 
@@ -191,26 +199,6 @@ impl Server {
         let inner = Reply { request_id, outcome }.encode();
         let request_id = forward.request_id;
         self.send(link, Message::Reply { request_id, assignment: None, by: None, inner });
-    }
-
-    /// Forgets a client that another server has taken, in an epoch that names `taker`.
-    pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, taker: Option<&Name>) {
-        let Some(mut record) = self.clients.remove(client) else {
-            return;
-        };
-        self.store.clear(&mut record.mirror);
-        if record.role == ClientRole::Primary {
-            self.primary_clients -= 1;
-            self.counters.released_clients += 1;
-            self.alone.remove(client);
-            if let Some(alternate) = record.alternate
-                && Some(&alternate) != taker
-            {
-                let epoch = record.epoch;
-                self.send_to_server(&alternate, Message::MirrorEnd { client: *client, epoch });
-            }
-        }
-        self.status_changed(now);
     }
 
     pub(super) fn answer_who_holds(&mut self, link: &Link, query: u64, client: ClientId) {

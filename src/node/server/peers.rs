@@ -3,9 +3,8 @@
 use super::{
     ClientRole, Link, PAUSE, REPEAT_INTERVAL, RETURN_GRACE, Return, STATUS_INTERVAL, Server,
 };
-use crate::node::Fault;
 use crate::wire::backplane::{Message, SelfState, Status};
-use crate::wire::{ClientId, Epoch, Name, Time};
+use crate::wire::{Name, Time};
 use std::collections::{BTreeSet, VecDeque};
 
 const _: () = assert!(RETURN_GRACE.as_millis() > PAUSE.as_millis());
@@ -88,37 +87,6 @@ impl Server {
             Message::Settled { round } => self.handle_settled(now, from, round),
             // Nothing else is a server's to say to a server.
             _ => {}
-        }
-    }
-
-    /// A client was taken from us in `epoch`: drops only what is lower, and always acknowledges, so
-    /// that the debt is paid even where there is nothing to drop.
-    fn handle_release(&mut self, now: Time, from: &Name, client: ClientId, epoch: Epoch) {
-        let lower = self.clients.get(&client).is_some_and(|record| record.epoch < epoch);
-        if lower || (self.config.planted.is(Fault::NoEpochCheck)) {
-            self.drop_as_released(now, &client, Some(&epoch.primary));
-        }
-        self.send_to_server(from, Message::Released { client, epoch });
-    }
-
-    fn owed_to(&self, name: &Name) -> Vec<(ClientId, Epoch)> {
-        let all = (name.clone(), ClientId([0; 16]))..=(name.clone(), ClientId([0xff; 16]));
-        self.debts.range(all).map(|((_, client), epoch)| (*client, epoch.clone())).collect()
-    }
-
-    /// Sends the releases that are owed, of one client or of all, to servers that can be reached.
-    pub(super) fn pay_debts(&mut self, only: Option<&ClientId>) {
-        let due: Vec<_> = self
-            .debts
-            .iter()
-            .filter(|((name, client), _)| {
-                let reachable = self.board.member(name).is_some_and(|member| member.reachable);
-                reachable && only.is_none_or(|only| only == client)
-            })
-            .map(|((name, client), epoch)| (name.clone(), *client, epoch.clone()))
-            .collect();
-        for (name, client, epoch) in due {
-            self.send_to_server(&name, Message::Release { client, epoch });
         }
     }
 

@@ -32,18 +32,21 @@ impl Server {
             record.alternate = old;
             return;
         };
-        let ended = std::mem::replace(&mut record.epoch, next);
+        record.epoch = next.clone();
         record.sequence = 0;
         record.alternate = choice.as_ref().map(|choice| choice.chosen().clone());
         record.choice = choice;
         let new = record.alternate.clone();
         if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
-            self.send_to_server(&old, Message::MirrorEnd { client, epoch: ended });
+            // It may be out of reach now, and must not believe for ever that it is the alternate.
+            self.owe(&old, client, &next);
         }
         match new {
             Some(new) => {
                 self.alone.remove(&client);
                 self.board.count_sent(&new);
+                // MIRROR_BEGIN takes the place of whatever it had.
+                self.debts.remove(&(new.clone(), client));
                 self.send_whole_mirror(client, &new);
             }
             None => {
@@ -149,7 +152,10 @@ impl Server {
                 let assignment = record.assignment(&self.config.name);
                 return self.send_to_server(from, Message::MirrorRefused { client, assignment });
             }
-            self.drop_as_released(now, &client, Some(from));
+            self.drop_as_released(now, &client, Some(&epoch));
+        } else if let Some(released) = self.released.epoch(&client).filter(|it| **it > epoch) {
+            let assignment = Assignment { epoch: released.clone(), alternate: None };
+            return self.send_to_server(from, Message::MirrorRefused { client, assignment });
         }
         let record = Record {
             role: ClientRole::Alternate,
@@ -206,7 +212,7 @@ impl Server {
     ) {
         let lower = |record: &&Record| record.epoch < assignment.epoch;
         if self.clients.get(&client).filter(lower).is_some() {
-            self.drop_as_released(now, &client, Some(assignment.primary()));
+            self.drop_as_released(now, &client, Some(&assignment.epoch));
         }
     }
 }

@@ -150,7 +150,7 @@ impl Server {
 
     fn finish(&mut self, now: Time, pending: Pending, ticket: u64, retrieved: &Retrieved) {
         if now > pending.deadline {
-            return;
+            return self.replicate_binding(&pending);
         }
         let owned = self.clients.get(&pending.client);
         let serves = |record: &&Record| pending.standby || record.role == ClientRole::Primary;
@@ -194,6 +194,7 @@ impl Server {
                 self.reply_pending(&pending, Outcome::error(ErrorCode::Refused, text), None);
             }
             Retrieved::Failed(text) => {
+                self.replicate_binding(&pending);
                 self.reply_pending(&pending, Outcome::error(ErrorCode::Source, text), None);
             }
             Retrieved::Unchanged => unreachable!("handle_retrieved replaced it by the version"),
@@ -231,6 +232,16 @@ impl Server {
     fn forget_version(&mut self, pending: &Pending, bound: bool) {
         if bound && !pending.standby {
             self.set_mirror(pending, None);
+        }
+    }
+
+    /// No version came for a slot: its key, which may be new, is still to be known at the
+    /// alternate.
+    fn replicate_binding(&mut self, pending: &Pending) {
+        let record = self.clients.get(&pending.client).filter(|_| !pending.standby);
+        let held = record.and_then(|record| self.store.held(&record.mirror, pending.slot));
+        if held.is_some_and(|held| held.key == &pending.key && held.version.is_none()) {
+            self.replicate(&pending.client, pending.slot, &pending.key, None);
         }
     }
 

@@ -1,0 +1,279 @@
+//! Clients that write their frames by hand: calls, and gets that no library would send.
+//!
+//! A call's body is its number. Servers of this version answer that calls are not supported, and
+//! that answer stands for the call's execution: one that may not be repeated is executed at most
+//! once, whatever breaks, and never after its client was told that it was not.
+
+use super::checks::Check;
+use super::cluster::World;
+use super::events::Event;
+use super::network::{ConnectionId, DIALLER, Host, Stream};
+use crate::node::server::Link;
+use crate::wire::backplane::Message;
+use crate::wire::codec::put;
+use crate::wire::frame::MAX_PAYLOAD;
+use crate::wire::lane::{CALL_IDEMPOTENT, ErrorCode, Get, Outcome, Reply, Validator};
+use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Welcome};
+use crate::wire::{ClientId, Digest, Frame, FrameType, Time};
+use bytes::{Buf, BufMut, Bytes};
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Call {
+    repeatable: bool,
+    executions: u32,
+    /// The client was told that it was not executed.
+    disowned: bool,
+}
+
+/// All calls ever made.
+#[derive(Debug, Default)]
+pub(super) struct CallLedger {
+    calls: BTreeMap<u64, Call>,
+    /// Calls that were delivered, by server, link and number.
+    delivered: BTreeMap<(usize, Link, u64), u64>,
+}
+
+impl CallLedger {
+    /// What was delivered to a run of a server that has ended is not executed any more.
+    pub(super) fn forget_server(&mut self, place: usize) {
+        self.delivered.retain(|(server, ..), _| *server != place);
+    }
+}
+
+/// A client that writes its frames by hand.
+#[derive(Default)]
+pub(super) struct Caller {
+    connection: Option<ConnectionId>,
+    token: Option<Bytes>,
+    pub(super) client: Option<ClientId>,
+    /// Requests without a reply, and the call that each is, if it is one.
+    pub(super) open: BTreeMap<u64, (Time, Option<u64>)>,
+    next_request: u64,
+    /// Counts attempts, which go to one router after the other.
+    router: usize,
+    /// Set when the story is over: the last call must be answered by a server.
+    pub(super) last_call: Option<u64>,
+}
+
+impl Caller {
+    /// The process is gone.
+    pub(super) fn stop(&mut self) {
+        self.connection = None;
+        self.open.clear();
+    }
+}
+
+impl World {
+    /// Adds a caller and starts it.
+    pub(super) fn add_caller(&mut self) {
+        let place = self.callers.len();
+        self.callers.push(Caller::default());
+        self.start(Host::Caller(place));
+    }
+
+    pub(super) fn start_caller(&mut self, place: usize) {
+        let host = Host::Caller(place);
+        let life = self.life(host);
+        self.schedule(Duration::ZERO, Event::Work { host, life });
+        self.turn_caller(place);
+    }
+
+    /// Connects, if there is no connection.
+    pub(super) fn turn_caller(&mut self, place: usize) {
+        if self.callers[place].connection.is_none() {
+            self.callers[place].router += 1;
+            let router = Host::Router(self.callers[place].router % self.routers.len());
+            self.callers[place].connection = Some(self.dial(Host::Caller(place), router));
+        }
+    }
+
+    pub(super) fn caller_connected(&mut self, place: usize, id: ConnectionId) {
+        let token = self.callers[place].token.clone();
+        let hello = Hello { oldest: OLDEST_VERSION, newest: VERSION, token, pool: None };
+        self.send_frame(id, DIALLER, Stream::First, &hello.encode());
+    }
+
+    pub(super) fn caller_lost(&mut self, place: usize, id: ConnectionId) {
+        let caller = &mut self.callers[place];
+        if caller.connection == Some(id) {
+            caller.connection = None;
+            caller.open.clear();
+            let pause = self.between(20, 300);
+            self.arm(Host::Caller(place), self.now + pause);
+        }
+    }
+
+    pub(super) fn work_of_caller(&mut self, place: usize) {
+        let up = |world: &Self, id: &ConnectionId| {
+            world.connections.get(id).is_some_and(|connection| connection.up)
+        };
+        let Some(id) = self.callers[place].connection.filter(|id| up(self, id)) else {
+            return;
+        };
+        if self.callers[place].open.len() as u64 >= self.plan.in_flight {
+            return;
+        }
+        if self.random.random_bool(0.6) {
+            let repeatable = self.random.random_bool(0.2);
+            self.call(place, id, repeatable);
+        } else {
+            self.odd_get(place, id);
+        }
+    }
+
+    /// Makes one call that may not be repeated, which a server must answer.
+    pub(super) fn make_last_call(&mut self, place: usize) {
+        match self.callers[place].connection {
+            Some(id) => self.callers[place].last_call = Some(self.call(place, id, false)),
+            None => self.fail(Check::Rest, format!("caller {place} has no connection")),
+        }
+    }
+
+    fn call(&mut self, place: usize, id: ConnectionId, repeatable: bool) -> u64 {
+        let (number, now) = (self.fresh_number(), self.now);
+        self.calls.calls.insert(number, Call { repeatable, ..Call::default() });
+        let request_id = self.callers[place].next_request;
+        self.callers[place].next_request += 1;
+        let frame = Frame::build(FrameType::Call, MAX_PAYLOAD, |out| {
+            put::varint(out, request_id);
+            out.put_u8(if repeatable { CALL_IDEMPOTENT } else { 0 });
+            out.put_u64(number);
+        });
+        self.trace.line(now, || format!("caller {place} calls {number} as {request_id}"));
+        self.callers[place].open.insert(request_id, (now, Some(number)));
+        self.send_frame(id, DIALLER, Stream::Lane, &frame);
+        number
+    }
+
+    /// A get with any slot and a validator that may be a lie.
+    fn odd_get(&mut self, place: usize, id: ConnectionId) {
+        let request_id = self.callers[place].next_request;
+        self.callers[place].next_request += 1;
+        let known = self.source.keys().len();
+        let key = match self.random.random_range(0..=known) {
+            number if number < known => self.source.keys()[number].clone(),
+            _ => "/nothing/here".parse().expect("a key"),
+        };
+        let validator = match self.random.random_range(0..3) {
+            0 => Validator::None,
+            1 => Validator::Crc { crc: self.random.random(), length: 1 },
+            _ => Validator::Strong { crc: 0, digest: Digest(self.random.random()) },
+        };
+        let slot = self.random.random_range(0..self.plan.slots + 2);
+        let key = self.random.random_bool(0.7).then_some(key);
+        let frame = Get { request_id, slot, key, validator }.encode();
+        self.callers[place].open.insert(request_id, (self.now, None));
+        self.send_frame(id, DIALLER, Stream::Lane, &frame);
+    }
+
+    pub(super) fn caller_received(&mut self, place: usize, id: ConnectionId, stream: Stream) {
+        while let Some(frame) =
+            self.connections.get_mut(&id).and_then(|it| it.next_frame(DIALLER, stream))
+        {
+            if self.callers[place].connection != Some(id) {
+                return;
+            }
+            self.trace.bytes(frame.bytes());
+            let caller = &mut self.callers[place];
+            match frame.kind() {
+                FrameType::Welcome => match Welcome::decode(frame.payload()) {
+                    Ok(welcome) => {
+                        caller.client = Some(welcome.client);
+                        caller.token = Some(welcome.token);
+                    }
+                    Err(error) => self.fail(Check::Codec, error.to_string()),
+                },
+                FrameType::Assigned => match Assigned::decode(frame.payload()) {
+                    Ok(assigned) => caller.token = Some(assigned.token),
+                    Err(error) => self.fail(Check::Codec, error.to_string()),
+                },
+                FrameType::Goaway => {}
+                _ => self.take_raw_reply(place, &frame),
+            }
+        }
+    }
+
+    fn take_raw_reply(&mut self, place: usize, frame: &Frame) {
+        let Reply { request_id, outcome } = match Reply::decode(frame) {
+            Ok(reply) => reply,
+            Err(error) => return self.fail(Check::Codec, format!("{frame:?}: {error}")),
+        };
+        self.trace.got(self.now, Host::Caller(place), "router", &(request_id, &outcome));
+        let Some((_, call)) = self.callers[place].open.remove(&request_id) else {
+            // A reply with a body on its own stream may be taken back when the body breaks off.
+            return;
+        };
+        let Some(number) = call else {
+            return;
+        };
+        let refused = matches!(
+            &outcome,
+            Outcome::Busy { .. } | Outcome::Error { code: ErrorCode::Unavailable, .. }
+        );
+        let served = matches!(&outcome, Outcome::Error { code: ErrorCode::NotSupported, .. });
+        if self.callers[place].last_call == Some(number) && !served {
+            self.fail(Check::Rest, format!("call {number} got {outcome:?} at rest"));
+        }
+        let Some(call) = self.calls.calls.get_mut(&number) else {
+            return;
+        };
+        call.disowned = refused;
+        if !call.repeatable && refused && call.executions > 0 {
+            let what = format!("call {number} was executed, and its client got {outcome:?}");
+            self.fail(Check::CallDisowned, what);
+        }
+    }
+
+    /// Notes a call on its way into a server. Returns the client whose message it is.
+    pub(super) fn note_delivery(
+        &mut self,
+        place: usize,
+        link: &Link,
+        message: &Message,
+    ) -> Option<ClientId> {
+        match message {
+            Message::Forward(forward) => {
+                if forward.inner.kind() == FrameType::Call {
+                    let bytes = forward.inner.bytes();
+                    let number = (&bytes[bytes.len() - 8..]).get_u64();
+                    let at = (place, link.clone(), forward.request_id);
+                    self.calls.delivered.insert(at, number);
+                }
+                Some(forward.client)
+            }
+            Message::Mirror { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+
+    /// Notes that a server has executed a call.
+    pub(super) fn note_answer(&mut self, place: usize, to: &Link, message: &Message) {
+        let Message::Reply { request_id, inner, .. } = message else {
+            return;
+        };
+        let at = (place, to.clone(), *request_id);
+        let Some(number) = self.calls.delivered.remove(&at) else {
+            return;
+        };
+        if inner.kind() == FrameType::Busy {
+            return;
+        }
+        let Some(call) = self.calls.calls.get_mut(&number) else {
+            return;
+        };
+        call.executions += 1;
+        let call = *call;
+        if !call.repeatable && call.executions > 1 {
+            let what = format!("call {number} was executed {} times", call.executions);
+            self.fail(Check::CallRepeated, what);
+        }
+        if !call.repeatable && call.disowned {
+            let what = format!("call {number} was executed after its client was told it was not");
+            self.fail(Check::CallDisowned, what);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What must hold after every step.
+
+use super::client::{Expected, Ticket};
+use super::cluster::World;
+use super::network::Host;
+use super::plan::Mood;
+use super::source::State;
+use super::story::Stage;
+use crate::node::client::{Answer, Error, Reply, ReplyKind};
+use crate::wire::ClientId;
+use crate::wire::lane::ErrorCode;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// A promise that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Check {
+    /// A machine panicked.
+    Panic,
+    /// A server's counts and lists do not agree.
+    ServerState,
+    /// A frame does not decode to what it was.
+    Codec,
+    /// A machine says that a peer broke the protocol.
+    Protocol,
+    /// A client handed out what the source did not hold while the request was under way.
+    WrongBytes,
+    /// A client gave an error that cannot be true.
+    WrongError,
+    /// A request ended twice, or not at all.
+    EndsOnce,
+    /// The epoch that a client sees went down.
+    Epoch,
+    /// A mirror has a version that its key never had.
+    Mirror,
+    /// A reply was misunderstood although nothing was ever lost.
+    Misunderstood,
+    /// A request was not answered, or not by use-cached, where one failure must not show.
+    Failover,
+    /// A call that may not be repeated was executed twice.
+    CallRepeated,
+    /// A call was executed although its client was told that it was not.
+    CallDisowned,
+    /// A client is not served although everything has healed.
+    Rest,
+    /// Two servers list a client as primary although everything has healed.
+    TwoPrimaries,
+    /// Primary and alternate do not agree although everything has healed.
+    Alternate,
+    /// A release is still owed although everything has healed.
+    Debt,
+    /// Numbers that were pushed are not the numbers that are.
+    Status,
+    /// There is no end to it.
+    Livelock,
+}
+
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Panic => "no panic",
+            Self::ServerState => "counts equal lists",
+            Self::Codec => "frames decode",
+            Self::Protocol => "nobody breaks the protocol",
+            Self::WrongBytes => "bytes are the source's",
+            Self::WrongError => "errors are true",
+            Self::EndsOnce => "every request ends once",
+            Self::Epoch => "epochs only grow",
+            Self::Mirror => "mirrors hold versions of their keys",
+            Self::Misunderstood => "no misunderstanding without a loss",
+            Self::Failover => "one failure does not show",
+            Self::CallRepeated => "a call is executed at most once",
+            Self::CallDisowned => "a refused call is never executed",
+            Self::Rest => "everyone is served at rest",
+            Self::TwoPrimaries => "one primary at rest",
+            Self::Alternate => "mirrors are equal at rest",
+            Self::Debt => "debts are paid at rest",
+            Self::Status => "statuses are true at rest",
+            Self::Livelock => "the story ends",
+        })
+    }
+}
+
+/// What a panic said.
+pub(super) fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
+impl World {
+    /// Looks at a server after every input.
+    pub(super) fn check_server(&mut self, place: usize) {
+        let Some(machine) = &self.servers[place].machine else {
+            return;
+        };
+        let checked = catch_unwind(AssertUnwindSafe(|| machine.assert_consistent()));
+        if let Err(panic) = checked {
+            self.fail(Check::ServerState, words_of(&*panic));
+        }
+    }
+
+    /// Looks at the mirror of a client whose message a server just got: every version in it is one
+    /// of its key.
+    pub(super) fn check_mirror(&mut self, place: usize, client: &ClientId) {
+        let process = &self.servers[place];
+        let Some(machine) = &process.machine else {
+            return;
+        };
+        let wrong = machine.mirror_entries(client).find(|(_, key, version)| {
+            version.is_some_and(|version| !self.source.ever_had(key, &version.digest))
+        });
+        if let Some((slot, key, version)) = wrong {
+            let name = &process.name;
+            let what = format!("{name}, client {client}, slot {slot}: {key} at {version:?}");
+            self.fail(Check::Mirror, what);
+        }
+    }
+
+    /// Looks at a client after every input.
+    pub(super) fn check_client(&mut self, place: usize) {
+        let process = &mut self.clients[place];
+        let Some(machine) = &process.machine else {
+            return;
+        };
+        let statistics = machine.statistics();
+        let Some((client, assignment)) = machine.client_id().zip(machine.assignment()) else {
+            return;
+        };
+        let epoch = assignment.epoch.clone();
+        let lower = process.seen.as_ref().filter(|(id, seen)| *id == client && *seen > epoch);
+        let fell = lower.map(|(_, seen)| format!("client {place}: {seen:?}, then {epoch:?}"));
+        process.seen = Some((client, epoch));
+        if let Some(what) = fell {
+            self.fail(Check::Epoch, what);
+        }
+        if statistics.violations > 0 {
+            self.fail(Check::Protocol, format!("client {place} closed its session for it"));
+        }
+        // A disk that lied was believed for one reply.
+        let misread = statistics.damaged_items;
+        if self.plan.mood == Mood::Calm && statistics.tag_mismatches > misread {
+            let what = format!("client {place}: {} replies", statistics.tag_mismatches);
+            self.fail(Check::Misunderstood, what);
+        }
+    }
+
+    /// A get ended.
+    pub(super) fn take_answer(&mut self, place: usize, answer: Answer) {
+        self.answers += 1;
+        let now = self.now;
+        let who = Host::Client(place);
+        self.trace.line(now, || format!("{who:?} -> application: {}", summary(&answer)));
+        let process = &mut self.clients[place];
+        let Some(ticket) = process.tickets.remove(&answer.ticket) else {
+            let what = format!("client {place}, get {}: a second end", answer.ticket);
+            return self.fail(Check::EndsOnce, what);
+        };
+        let shared = process.tickets.values().any(|other| other.key == ticket.key);
+        // The request of a get that timed out may go on while its bytes are read from disk.
+        let timed_out =
+            matches!(&answer.result, Err(it) if matches!(it.error, Error::TimedOut { .. }));
+        if !shared && !timed_out {
+            process.shared.remove(&ticket.key);
+        }
+        match &answer.result {
+            Ok(reply) => self.check_reply(place, &ticket, reply),
+            Err(failure) => self.check_error(place, &ticket, &failure.error),
+        }
+    }
+
+    fn check_reply(&mut self, place: usize, ticket: &Ticket, reply: &Reply) {
+        let (key, span) = (&ticket.key, (ticket.since, self.now));
+        if !self.source.had(key, span, (&reply.headers, &reply.bytes)) {
+            let what = format!(
+                "client {place} got {} bytes with tag {} for {key}, by {:?}",
+                reply.bytes.len(),
+                reply.version,
+                reply.kind,
+            );
+            self.fail(Check::WrongBytes, what);
+        }
+        if ticket.expected == Expected::UseCached && reply.kind != ReplyKind::UseCached {
+            let check = if self.stage.is_rest() { Check::Rest } else { Check::Failover };
+            let what = format!("client {place} got {key} in full, though it has it");
+            self.fail(check, what);
+        }
+    }
+
+    fn check_error(&mut self, place: usize, ticket: &Ticket, error: &Error) {
+        let (key, span) = (&ticket.key, (ticket.since, self.now));
+        let was = |matches: fn(&State) -> bool| self.source.was(key, span, matches);
+        let may_fail = ticket.expected == Expected::Anything && self.plan.mood == Mood::Rough;
+        let plausible = match error {
+            Error::NotFound => was(|state| matches!(state, State::Absent)),
+            Error::Failed { code: ErrorCode::Refused, .. } => {
+                was(|state| matches!(state, State::Refused))
+            }
+            Error::Failed { code: ErrorCode::Source, .. } => {
+                was(|state| matches!(state, State::Failing))
+            }
+            Error::Failed { code: ErrorCode::Unavailable, .. } | Error::BodyLost { .. } => may_fail,
+            Error::TimedOut { .. } => may_fail || self.plan.is_tight(),
+            Error::Superseded => self.clients[place].cloned,
+            _ => false,
+        };
+        if plausible {
+            return;
+        }
+        let check = match (self.stage.is_rest(), self.stage) {
+            (true, _) => Check::Rest,
+            (_, Stage::Struck) => Check::Failover,
+            _ => Check::WrongError,
+        };
+        self.fail(check, format!("client {place}, {key}: {error}"));
+    }
+
+    /// Looks for gets of a client that should have ended.
+    pub(super) fn check_overdue(&mut self, place: usize) {
+        let limit = super::client::GET_TIMEOUT + Duration::from_millis(100);
+        let now = self.now;
+        let tickets = &self.clients[place].tickets;
+        let late = tickets.iter().find(|(_, ticket)| now.since(ticket.asked) > limit);
+        if let Some((number, ticket)) = late {
+            let what = format!("client {place}, get {number} of {}: no end", ticket.key);
+            self.fail(Check::EndsOnce, what);
+        }
+    }
+}
+
+fn summary(answer: &Answer) -> String {
+    let ticket = answer.ticket;
+    match &answer.result {
+        Ok(reply) => format!("get {ticket}: {:?}, tag {}", reply.kind, reply.version),
+        Err(failure) => format!("get {ticket}: {}", failure.error),
+    }
+}

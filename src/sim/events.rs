@@ -1,0 +1,140 @@
+//! What happens at which moment.
+
+use super::cluster::World;
+use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Stream};
+use crate::mirror::Version;
+use crate::node::server::Retrieved;
+use crate::wire::Key;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that happens at a moment of virtual time.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A dial arrives.
+    Accept { connection: ConnectionId },
+    /// A dialler's patience ends.
+    DialTimeout { connection: ConnectionId },
+    /// A chunk may have arrived.
+    Pump { connection: ConnectionId, to: usize, stream: Stream },
+    /// An end hears that the connection is gone.
+    Closed { connection: ConnectionId, end: usize },
+    /// An end looks whether it has heard of its peer lately.
+    IdleCheck { connection: ConnectionId, end: usize },
+    /// A host dials a server.
+    Dial { from: Host, life: u64, to: Host },
+    /// A host's machine, or its program, wants to be called.
+    Turn { host: Host, life: u64 },
+    /// The source looks at an item.
+    Look { host: Host, life: u64, ticket: u64, key: Key, known: Option<Arc<Version>> },
+    /// The source has answered.
+    Retrieved { host: Host, life: u64, ticket: u64, retrieved: Retrieved },
+    /// Bytes were read from a client's disk.
+    Loaded { host: Host, life: u64, slot: u32 },
+    /// A client's application does something.
+    Work { host: Host, life: u64 },
+    /// An item changes.
+    Change,
+    /// Something breaks.
+    Fault,
+    /// A host that was killed starts again.
+    Start { host: Host },
+    /// A host that was frozen goes on.
+    Thaw { host: Host },
+    /// A host can be reached again.
+    Heal { host: Host },
+    /// The scenario goes on.
+    Stage,
+}
+
+impl World {
+    /// The host to which an event happens: while it is frozen, the event waits.
+    pub(super) fn host_of(&self, event: &Event) -> Option<Host> {
+        let end = |connection: &ConnectionId, end: usize| {
+            self.connections.get(connection).map(|it| it.ends[end].host)
+        };
+        match event {
+            Event::Accept { connection } => end(connection, ACCEPTOR),
+            Event::DialTimeout { connection } => end(connection, DIALLER),
+            Event::Pump { connection, to, .. } => end(connection, *to),
+            Event::Closed { connection, end: at } | Event::IdleCheck { connection, end: at } => {
+                end(connection, *at)
+            }
+            Event::Dial { from, .. } => Some(*from),
+            Event::Turn { host, .. }
+            | Event::Look { host, .. }
+            | Event::Retrieved { host, .. }
+            | Event::Loaded { host, .. }
+            | Event::Work { host, .. } => Some(*host),
+            Event::Change
+            | Event::Fault
+            | Event::Start { .. }
+            | Event::Thaw { .. }
+            | Event::Heal { .. }
+            | Event::Stage => None,
+        }
+    }
+
+    /// Whether an event is for a run of its host that has ended.
+    pub(super) fn is_stale(&self, event: &Event) -> bool {
+        let ended = |host: Host, life: u64| !self.is_running(host) || self.life(host) != life;
+        match event {
+            // Only the acceptor's own life is not settled yet.
+            Event::Accept { connection } => !self.connections.contains_key(connection),
+            Event::DialTimeout { connection } => self.is_dead_end(*connection, DIALLER),
+            Event::Pump { connection, to, .. } => self.is_dead_end(*connection, *to),
+            Event::Closed { connection, end } | Event::IdleCheck { connection, end } => {
+                self.is_dead_end(*connection, *end)
+            }
+            Event::Dial { from, life, .. } => ended(*from, *life),
+            Event::Turn { host, life }
+            | Event::Look { host, life, .. }
+            | Event::Retrieved { host, life, .. }
+            | Event::Loaded { host, life, .. }
+            | Event::Work { host, life } => ended(*host, *life),
+            _ => false,
+        }
+    }
+
+    fn is_dead_end(&self, connection: ConnectionId, end: usize) -> bool {
+        let Some(connection) = self.connections.get(&connection) else {
+            return true;
+        };
+        let end = &connection.ends[end];
+        !end.open || !self.is_running(end.host) || self.life(end.host) != end.life
+    }
+
+    pub(super) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Accept { connection } => self.accept(connection),
+            Event::DialTimeout { connection } => {
+                if self.connections.get(&connection).is_some_and(|it| !it.up) {
+                    self.handle_closed(connection, DIALLER);
+                }
+            }
+            Event::Pump { connection, to, stream } => self.pump(connection, to, stream),
+            Event::Closed { connection, end } => self.handle_closed(connection, end),
+            Event::IdleCheck { connection, end } => self.check_idle(connection, end),
+            Event::Dial { from, to, .. } => self.dial_server(from, to),
+            Event::Turn { host, .. } => self.turn(host),
+            Event::Look { host, ticket, key, known, .. } => {
+                self.look_at_item(host, ticket, &key, known.as_deref());
+            }
+            Event::Retrieved { host, ticket, retrieved, .. } => {
+                self.hand_in_retrieved(host, ticket, retrieved);
+            }
+            Event::Loaded { host, slot, .. } => self.hand_in_loaded(host, slot),
+            Event::Work { host, .. } => self.work(host),
+            Event::Change => self.change_item(),
+            Event::Fault => self.cause_fault(),
+            Event::Start { host } => self.start(host),
+            Event::Thaw { host } => self.thaw(host),
+            Event::Heal { host } => self.heal(host),
+            Event::Stage => self.next_stage(),
+        }
+    }
+
+    pub(super) fn schedule(&mut self, delay: Duration, event: Event) {
+        self.schedule_at(self.now + delay, event);
+    }
+}

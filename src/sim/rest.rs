@@ -1,0 +1,134 @@
+//! What must hold at rest.
+
+use super::checks::Check;
+use super::cluster::World;
+use crate::node::server::{ClientRole, ClientView, Server};
+use crate::wire::{ClientId, Name};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl World {
+    pub(super) fn check_rest(&mut self) {
+        if let Err((check, what)) = self.find_unrest() {
+            self.fail(check, what);
+        }
+    }
+
+    fn find_unrest(&self) -> Result<(), (Check, String)> {
+        self.check_calls_ended()?;
+        self.check_primaries()?;
+        self.check_debts()?;
+        for client in self.live_client_ids() {
+            self.check_assignment(&client)?;
+        }
+        self.check_statuses()
+    }
+
+    fn machines(&self) -> impl Iterator<Item = (&Name, &Server)> {
+        self.servers.iter().filter_map(|process| Some((&process.name, process.machine.as_ref()?)))
+    }
+
+    fn live_client_ids(&self) -> BTreeSet<ClientId> {
+        let clients = self.live_clients().into_iter().filter_map(|place| {
+            self.clients[place].machine.as_ref().and_then(|machine| machine.client_id())
+        });
+        clients.chain(self.callers.iter().filter_map(|caller| caller.client)).collect()
+    }
+
+    fn check_calls_ended(&self) -> Result<(), (Check, String)> {
+        for (place, caller) in self.callers.iter().enumerate() {
+            if let Some((request_id, (asked, _))) = caller.open.first_key_value() {
+                let waited = self.now.since(*asked);
+                let what = format!("caller {place}, request {request_id}: no reply in {waited:?}");
+                return Err((Check::EndsOnce, what));
+            }
+        }
+        for (place, router) in self.routers.iter().enumerate() {
+            let view = router.machine.as_ref().map(|machine| machine.view());
+            if let Some(view) = view.filter(|view| view.requests > 0) {
+                let what = format!("router {place} has {} requests", view.requests);
+                return Err((Check::EndsOnce, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_primaries(&self) -> Result<(), (Check, String)> {
+        let mut primaries: BTreeMap<ClientId, (&Name, ClientView)> = BTreeMap::new();
+        for (name, machine) in self.machines() {
+            for view in machine.client_views(None).filter(|it| it.role == ClientRole::Primary) {
+                if let Some((other, theirs)) = primaries.get(&view.client) {
+                    let (client, ours) = (view.client, &view.assignment);
+                    let theirs = &theirs.assignment;
+                    let what = format!("{client}: {other} {theirs:?}, and {name} {ours:?}");
+                    return Err((Check::TwoPrimaries, what));
+                }
+                primaries.insert(view.client, (name, view));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_debts(&self) -> Result<(), (Check, String)> {
+        for (name, machine) in self.machines() {
+            let debts = machine.view().debts;
+            if debts > 0 {
+                return Err((Check::Debt, format!("{name} owes {debts} releases")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that was just served has one primary, one alternate that knows it, and equal
+    /// mirrors.
+    fn check_assignment(&self, client: &ClientId) -> Result<(), (Check, String)> {
+        let wrong = |what: String| Err((Check::Alternate, format!("client {client}: {what}")));
+        let mut primary = None;
+        let mut alternates = Vec::new();
+        for (name, machine) in self.machines() {
+            let Some(view) = machine.client_views(None).find(|view| view.client == *client) else {
+                continue;
+            };
+            match view.role {
+                ClientRole::Primary => primary = Some((machine, view)),
+                ClientRole::Alternate => alternates.push((name, machine, view)),
+            }
+        }
+        let Some((machine, view)) = primary else {
+            return wrong("no server lists it as primary".into());
+        };
+        let [(name, alternate, theirs)] = &alternates[..] else {
+            let names: Vec<_> = alternates.iter().map(|(name, ..)| name).collect();
+            return wrong(format!("{:?}, and alternates are {names:?}", view.assignment));
+        };
+        if view.assignment.alternate.as_ref() != Some(name)
+            || view.assignment.epoch != theirs.assignment.epoch
+        {
+            return wrong(format!("{:?}, but {name} has {:?}", view.assignment, theirs.assignment));
+        }
+        let ours: Vec<_> = machine.mirror_entries(client).collect();
+        let theirs: Vec<_> = alternate.mirror_entries(client).collect();
+        if ours != theirs {
+            return wrong(format!("its mirrors differ: {ours:?}, {theirs:?}"));
+        }
+        Ok(())
+    }
+
+    fn check_statuses(&self) -> Result<(), (Check, String)> {
+        for (place, router) in self.routers.iter().enumerate() {
+            let Some(view) = router.machine.as_ref().map(|machine| machine.view()) else {
+                continue;
+            };
+            for (name, machine) in self.machines() {
+                let row = view.servers.iter().find(|row| row.name == *name);
+                let status = row.and_then(|row| row.status.as_ref());
+                let told = status.map(|status| (status.primary_clients, status.alternate_clients));
+                let truth = machine.view();
+                if told != Some((truth.primary_clients, truth.alternate_clients)) {
+                    let what = format!("router {place} has {told:?} for {name}: {truth:?}");
+                    return Err((Check::Status, what));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! The source that all servers ask, and its memory of every state that every item ever had.
+//!
+//! Among the versions of a key are CRC twins (equal length, equal CRC, other bytes), versions that
+//! come back after another one, and versions that another key has too.
+
+use super::plan::pick;
+use crate::mirror::Version;
+use crate::wire::{Digest, HeaderBlock, HeaderName, Key, Time};
+use bytes::Bytes;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What may be laid over a message without changing its CRC-32: the generator polynomial itself,
+/// highest power first, and the CRC takes the lowest bit of each byte first.
+const TWIN_MASK: [u8; 5] = {
+    let polynomial: u64 = 0x1_04c1_1db7;
+    let mut mask = [0; 5];
+    let mut bit = 0;
+    while bit < 33 {
+        if polynomial >> (32 - bit) & 1 == 1 {
+            mask[bit / 8] |= 1 << (bit % 8);
+        }
+        bit += 1;
+    }
+    mask
+};
+
+/// What sort of item a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A few bytes, or none.
+    Tiny,
+    /// Fits a frame.
+    Inline,
+    /// Has a stream of its own.
+    Streamed,
+    /// Is not kept by servers.
+    Unmirrored,
+    /// May not be shared among clients.
+    Private,
+    /// Is made anew for each who asks.
+    Unique,
+}
+
+impl Kind {
+    /// Whether a client that has the newest version is told so.
+    pub(super) fn is_mirrored(self) -> bool {
+        !matches!(self, Self::Unmirrored | Self::Unique)
+    }
+}
+
+/// What a key names at a moment.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    /// This.
+    Present(Arc<Version>),
+    /// Nothing.
+    Absent,
+    /// Something that nobody may read.
+    Refused,
+    /// Something that cannot be read now.
+    Failing,
+}
+
+#[derive(Debug)]
+struct Item {
+    kind: Kind,
+    /// Every state with the moment at which it began.
+    history: Vec<(Time, State)>,
+    versions: u64,
+}
+
+/// The items.
+#[derive(Debug)]
+pub(super) struct Source {
+    keys: Vec<Key>,
+    items: BTreeMap<Key, Item>,
+    /// When the bytes of [`Kind::Unique`] items were made.
+    made: BTreeMap<(Key, Digest), Time>,
+}
+
+impl Source {
+    pub(super) fn new(random: &mut StdRng, keys: usize, now: Time) -> Self {
+        let mut source = Self { keys: Vec::new(), items: BTreeMap::new(), made: BTreeMap::new() };
+        for number in 0..keys {
+            let key: Key = format!("/item/{number}").parse().expect("a key");
+            let kind = pick(
+                random,
+                &[
+                    Kind::Tiny,
+                    Kind::Tiny,
+                    Kind::Inline,
+                    Kind::Inline,
+                    Kind::Streamed,
+                    Kind::Unmirrored,
+                    Kind::Private,
+                    Kind::Unique,
+                ],
+            );
+            source.items.insert(key.clone(), Item { kind, history: Vec::new(), versions: 0 });
+            source.keys.push(key.clone());
+            source.renew(random, &key, now);
+        }
+        source
+    }
+
+    pub(super) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    pub(super) fn kind(&self, key: &Key) -> Kind {
+        self.items.get(key).map_or(Kind::Tiny, |item| item.kind)
+    }
+
+    /// What the key names now.
+    pub(super) fn state(&self, key: &Key) -> State {
+        let newest = self.items.get(key).and_then(|item| item.history.last());
+        newest.map_or(State::Absent, |(_, state)| state.clone())
+    }
+
+    /// A retrieval: unique items are made here.
+    pub(super) fn look(&mut self, key: &Key, now: Time) -> State {
+        let state = self.state(key);
+        let (Kind::Unique, State::Present(version)) = (self.kind(key), &state) else {
+            return state;
+        };
+        let number = self.made.len();
+        let body = [version.body(), format!(" for reader {number}").as_bytes()].concat();
+        let version = Version::new(version.headers().clone(), Bytes::from(body)).private();
+        self.made.insert((key.clone(), version.fingerprint().digest), now);
+        State::Present(Arc::new(version))
+    }
+
+    /// Changes one item in one way or another.
+    pub(super) fn change(&mut self, random: &mut StdRng, now: Time) -> Key {
+        let key = self.keys[random.random_range(0..self.keys.len())].clone();
+        match random.random_range(0..20) {
+            0 => self.set(&key, State::Absent, now),
+            1 => self.set(&key, State::Refused, now),
+            2 => self.set(&key, State::Failing, now),
+            _ => self.renew(random, &key, now),
+        }
+        key
+    }
+
+    /// Makes every item readable.
+    pub(super) fn repair(&mut self, random: &mut StdRng, now: Time) {
+        for key in self.keys.clone() {
+            if !matches!(self.state(&key), State::Present(_)) {
+                self.renew(random, &key, now);
+            }
+        }
+    }
+
+    /// Gives a key another version.
+    fn renew(&mut self, random: &mut StdRng, key: &Key, now: Time) {
+        let item = &self.items[key];
+        let before: Vec<_> = item.history.iter().filter_map(|(_, state)| present(state)).collect();
+        let version = match (before.last(), random.random_range(0..10)) {
+            (Some(last), 0..5) if last.body().len() > TWIN_MASK.len() => twin(random, last),
+            (Some(_), 5..7) => Arc::clone(&before[random.random_range(0..before.len())]),
+            _ => {
+                let number = item.versions;
+                self.items.get_mut(key).expect("it was found before").versions += 1;
+                let kind = self.kind(key);
+                // One in three has nothing of its key in it, so that other keys have it too.
+                let own = if random.random_bool(0.3) { "/item" } else { key.as_str() };
+                Arc::new(make(random, kind, own, number))
+            }
+        };
+        let version = match self.kind(key) {
+            Kind::Private if version.is_shareable() => Arc::new(Version::clone(&version).private()),
+            _ => version,
+        };
+        self.set(key, State::Present(version), now);
+    }
+
+    fn set(&mut self, key: &Key, state: State, now: Time) {
+        let item = self.items.get_mut(key).expect("only known keys are changed");
+        item.history.push((now, state));
+    }
+
+    /// Whether the key was in a state that `matches` at some moment from `since` to `now`.
+    pub(super) fn was(
+        &self,
+        key: &Key,
+        (since, now): (Time, Time),
+        matches: impl Fn(&State) -> bool,
+    ) -> bool {
+        let Some(item) = self.items.get(key) else {
+            return matches(&State::Absent);
+        };
+        // From the newest state back to the one that had begun when the span did.
+        for (begin, state) in item.history.iter().rev() {
+            if *begin <= now && matches(state) {
+                return true;
+            }
+            if *begin < since {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Whether the key had these headers and bytes at some moment from `since` to `now`.
+    pub(super) fn had(
+        &self,
+        key: &Key,
+        span: (Time, Time),
+        (headers, bytes): (&HeaderBlock, &Bytes),
+    ) -> bool {
+        if self.kind(key) == Kind::Unique {
+            let print = crate::wire::types::fingerprint(headers.as_bytes(), bytes);
+            let made = self.made.get(&(key.clone(), print.digest));
+            return made.is_some_and(|made| span.0 <= *made && *made <= span.1);
+        }
+        self.was(key, span, |state| {
+            present(state)
+                .is_some_and(|version| version.headers() == headers && version.body() == bytes)
+        })
+    }
+
+    /// Whether the key ever had a version with this digest.
+    pub(super) fn ever_had(&self, key: &Key, digest: &Digest) -> bool {
+        let Some(item) = self.items.get(key) else {
+            return false;
+        };
+        self.made.contains_key(&(key.clone(), *digest))
+            || item.history.iter().rev().any(|(_, state)| {
+                present(state).is_some_and(|version| version.fingerprint().digest == *digest)
+            })
+    }
+}
+
+fn present(state: &State) -> Option<&Arc<Version>> {
+    match state {
+        State::Present(version) => Some(version),
+        _ => None,
+    }
+}
+
+fn make(random: &mut StdRng, kind: Kind, own: &str, number: u64) -> Version {
+    let length = match kind {
+        Kind::Tiny => random.random_range(0..60),
+        Kind::Inline | Kind::Private | Kind::Unique => random.random_range(60..2_000),
+        Kind::Streamed => random.random_range(16_385..18_000),
+        Kind::Unmirrored => random.random_range(1_000..18_000),
+    };
+    let text = format!("{own} {} ", number % 4);
+    let body: Vec<u8> = text.bytes().cycle().take(length).collect();
+    let fields = [(HeaderName::ContentType, "text/plain")];
+    let fields = &fields[..random.random_range(0..=1)];
+    let headers = HeaderBlock::new(fields.iter().copied()).expect("short headers");
+    Version::new(headers, Bytes::from(body))
+}
+
+/// Other bytes of equal length and CRC.
+fn twin(random: &mut StdRng, of: &Version) -> Arc<Version> {
+    let mut body = of.body().to_vec();
+    let place = random.random_range(0..=body.len() - TWIN_MASK.len());
+    for (byte, mask) in body[place..].iter_mut().zip(TWIN_MASK) {
+        *byte ^= mask;
+    }
+    Arc::new(Version::new(of.headers().clone(), Bytes::from(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn twins_differ_and_no_crc_tells() {
+        let mut random = StdRng::seed_from_u64(1);
+        for length in [5, 6, 100, 20_000] {
+            let one = Version::new(HeaderBlock::default(), Bytes::from(vec![7; length]));
+            let other = twin(&mut random, &one);
+            assert_ne!(one.body(), other.body());
+            assert_ne!(one.fingerprint().digest, other.fingerprint().digest);
+            let of = |version: &Version| (version.fingerprint().crc, version.fingerprint().length);
+            assert_eq!(of(&one), of(&other));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The order of things: a story in which things break, then rest, in which everything must be well.
+
+use super::checks::Check;
+use super::client::Expected;
+use super::cluster::World;
+use super::events::Event;
+use super::network::Host;
+use super::plan::Mood;
+use crate::node::client::ValidatorPolicy;
+use crate::wire::Key;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use std::time::Duration;
+
+/// Where the story is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Links come up.
+    Begin,
+    /// Clients ask, items change, things break.
+    Rough,
+    /// Every client asks for what it will ask for again.
+    Warm,
+    /// One server has failed, or is about to.
+    Struck,
+    /// Everything is healed, and has time to find itself again.
+    Settling,
+    /// Everybody asks for everything.
+    AskAll,
+    /// Everybody asks for a few things that do not change...
+    AskFew,
+    /// ...and again.
+    AskAgain,
+    /// Nothing happens any more.
+    Quiet,
+    /// The story is over.
+    End,
+}
+
+impl Stage {
+    pub(super) fn is_rest(self) -> bool {
+        matches!(self, Self::AskAll | Self::AskFew | Self::AskAgain | Self::Quiet)
+    }
+}
+
+/// Longer than any timeout of a machine, one after the other.
+const SETTLE: Duration = Duration::from_secs(9);
+
+impl World {
+    /// Begins the next stage.
+    pub(super) fn next_stage(&mut self) {
+        let (stage, length) = match self.stage {
+            Stage::Begin if self.plan.mood == Mood::OneFailure => (Stage::Warm, self.begin_warm()),
+            Stage::Begin => (Stage::Rough, self.begin_rough()),
+            Stage::Warm => (Stage::Struck, self.strike()),
+            Stage::Rough | Stage::Struck => (Stage::Settling, self.settle()),
+            Stage::Settling => {
+                self.stage = Stage::AskAll;
+                (Stage::AskAll, self.ask_all())
+            }
+            Stage::AskAll => {
+                self.check_all_ended();
+                (Stage::AskFew, self.ask_few(Expected::Answer))
+            }
+            Stage::AskFew => {
+                self.check_all_ended();
+                (Stage::AskAgain, self.ask_few(Expected::UseCached))
+            }
+            Stage::AskAgain => {
+                self.check_all_ended();
+                (Stage::Quiet, Duration::from_millis(1_500))
+            }
+            Stage::Quiet | Stage::End => {
+                self.check_rest();
+                (Stage::End, Duration::ZERO)
+            }
+        };
+        self.stage = stage;
+        self.trace.line(self.now, || format!("==== {stage:?}"));
+        self.schedule(length, Event::Stage);
+    }
+
+    fn begin_rough(&mut self) -> Duration {
+        let change = self.between(0, self.plan.change_ms);
+        self.schedule(change, Event::Change);
+        if self.plan.mood == Mood::Rough {
+            let fault = self.between(0, self.plan.fault_ms);
+            self.schedule(fault, Event::Fault);
+        }
+        self.plan.story
+    }
+
+    /// Every client asks for a few items, once links are up.
+    fn begin_warm(&mut self) -> Duration {
+        let second = Duration::from_secs(1);
+        for place in 0..self.clients.len() {
+            let (host, life) = (Host::Client(place), self.life(Host::Client(place)));
+            self.schedule(second, Event::Work { host, life });
+        }
+        3 * second
+    }
+
+    /// One server fails in one way, and is back later.
+    fn strike(&mut self) -> Duration {
+        let place = self.random.random_range(0..self.servers.len());
+        self.fail_server(place);
+        for place in 0..self.clients.len() {
+            for delay in [self.between(0, 100), self.between(0, 4_000)] {
+                let (host, life) = (Host::Client(place), self.life(Host::Client(place)));
+                self.schedule(delay, Event::Work { host, life });
+            }
+        }
+        Duration::from_secs(8)
+    }
+
+    /// Heals everything, and ends all that would disturb the rest.
+    fn settle(&mut self) -> Duration {
+        self.cuts.clear();
+        self.pump_all();
+        self.plan.stall_chance = 0.0;
+        self.plan.body_break_chance = 0.0;
+        let now = self.now;
+        self.source.repair(&mut self.random, now);
+        for host in self.hosts().collect::<Vec<_>>() {
+            self.thaw(host);
+            // Two processes with one token take turns for ever: the older one goes.
+            match host {
+                Host::Client(place) if self.clients[place].cloned => self.retire(place),
+                _ => self.start(host),
+            }
+        }
+        SETTLE
+    }
+
+    fn retire(&mut self, place: usize) {
+        self.kill(Host::Client(place));
+        self.clients[place].retired = true;
+    }
+
+    /// The places of clients that go on to the end.
+    pub(super) fn live_clients(&self) -> Vec<usize> {
+        (0..self.clients.len()).filter(|place| !self.clients[*place].retired).collect()
+    }
+
+    fn ask_all(&mut self) -> Duration {
+        let mut keys = self.source.keys().to_vec();
+        for place in self.live_clients() {
+            keys.shuffle(&mut self.random);
+            for key in &keys {
+                let policy = self.random_policy();
+                self.get(place, key, policy, Expected::Answer);
+            }
+        }
+        for place in 0..self.callers.len() {
+            self.make_last_call(place);
+        }
+        super::router::REQUEST_TIMEOUT * 2
+    }
+
+    fn ask_few(&mut self, expected: Expected) -> Duration {
+        for place in self.live_clients() {
+            for key in self.cacheable_keys() {
+                let policy = match expected {
+                    Expected::UseCached => self.random_policy(),
+                    _ => ValidatorPolicy::Strong,
+                };
+                self.get(place, &key, policy, expected);
+            }
+        }
+        super::router::REQUEST_TIMEOUT
+    }
+
+    /// A few keys whose items fit the cache together.
+    pub(super) fn cacheable_keys(&self) -> Vec<Key> {
+        let small = |key: &&Key| {
+            let super::source::State::Present(version) = self.source.state(key) else {
+                return false;
+            };
+            let cost = version.body().len() as u64 + 1_000;
+            self.source.kind(key).is_mirrored() && cost * 2 <= self.plan.cache_bytes
+        };
+        self.source.keys().iter().filter(small).take(2).cloned().collect()
+    }
+
+    /// Every client has had the time to be served.
+    fn check_all_ended(&mut self) {
+        for place in self.live_clients() {
+            let open = self.clients[place].tickets.values().next();
+            if let Some(ticket) = open {
+                let what = format!("client {place} waits for {}", ticket.key);
+                self.fail(Check::Rest, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What applications and the owner of the items do.
+
+use super::client::Expected;
+use super::cluster::World;
+use super::events::Event;
+use super::network::Host;
+use super::plan::Mood;
+use super::story::Stage;
+use crate::node::client::ValidatorPolicy;
+use rand::RngExt;
+
+impl World {
+    /// A host's application does something.
+    pub(super) fn work(&mut self, host: Host) {
+        match (self.stage, host) {
+            (Stage::Begin | Stage::Rough, Host::Client(place)) => {
+                self.check_overdue(place);
+                self.ask_some(place);
+                self.work_again(host);
+            }
+            (Stage::Begin | Stage::Rough | Stage::Struck, Host::Caller(place)) => {
+                self.work_of_caller(place);
+                self.work_again(host);
+            }
+            // What it asks for here it has, once it has asked before.
+            (Stage::Warm, Host::Client(place)) => self.ask_for(place, Expected::Answer),
+            (Stage::Struck, Host::Client(place)) => self.ask_for(place, Expected::UseCached),
+            (_, Host::Client(place)) => self.check_overdue(place),
+            _ => {}
+        }
+    }
+
+    fn work_again(&mut self, host: Host) {
+        let delay = self.between(0, 2 * self.plan.work_ms);
+        let life = self.life(host);
+        self.schedule(delay, Event::Work { host, life });
+    }
+
+    /// A burst of gets, of which some are for the same key.
+    fn ask_some(&mut self, place: usize) {
+        // In a story of one failure the clients wait until links are up.
+        if self.plan.mood == Mood::OneFailure {
+            return;
+        }
+        for _ in 0..self.random.random_range(1..=self.plan.burst) {
+            let keys = self.source.keys().len();
+            let key = self.source.keys()[self.random.random_range(0..keys)].clone();
+            let policy = self.random_policy();
+            self.get(place, &key, policy, Expected::Anything);
+        }
+    }
+
+    fn ask_for(&mut self, place: usize, expected: Expected) {
+        for key in self.cacheable_keys() {
+            let policy = match expected {
+                Expected::UseCached => self.random_policy(),
+                _ => ValidatorPolicy::Strong,
+            };
+            self.get(place, &key, policy, expected);
+        }
+    }
+
+    /// An item changes.
+    pub(super) fn change_item(&mut self) {
+        if self.stage != Stage::Rough {
+            return;
+        }
+        let now = self.now;
+        let key = self.source.change(&mut self.random, now);
+        let state = self.source.state(&key);
+        self.trace.line(now, || match &state {
+            super::source::State::Present(version) => {
+                format!("{key} is now {}", key.tag(&version.fingerprint().digest))
+            }
+            other => format!("{key} is now {other:?}"),
+        });
+        let next = self.between(0, 2 * self.plan.change_ms);
+        self.schedule(next, Event::Change);
+    }
+}
