@@ -120,10 +120,13 @@ impl CacheDirectory {
     pub(super) fn load(&self, slot: u32) -> io::Result<Bytes> {
         let mut file = File::open(self.item_path(slot))?;
         let header = read_header(&mut file)?;
-        let (_, start) = decode_item(header).map_err(io::Error::other)?;
+        let (item, start) = decode_item(header).map_err(io::Error::other)?;
         file.seek(io::SeekFrom::Start(start as u64))?;
+        // The header's checksum vouches for the length.
+        let length = item.fingerprint.length;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        bytes.try_reserve_exact(length as usize)?;
+        file.take(length).read_to_end(&mut bytes)?;
         Ok(bytes.into())
     }
 

@@ -8,11 +8,14 @@ use super::cache_directory::CacheDirectory;
 use crate::node::client::Item;
 use crate::wire::Tag;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+
+/// Items that are read at one time.
+const MAX_LOADS: usize = 4;
 
 /// What the disk has done.
 pub(super) enum Event {
@@ -41,6 +44,8 @@ pub(super) struct Storage {
     changes: Changes,
     writing: Option<JoinHandle<Written>>,
     loading: JoinSet<(u32, Option<Bytes>)>,
+    /// Slots whose items are to be read; each belongs to a request that waits for it.
+    to_load: VecDeque<u32>,
     warned: bool,
 }
 
@@ -61,15 +66,25 @@ impl Storage {
         self.changes.token = Some(token);
     }
 
-    /// Starts to read an item.
+    /// Reads an item, in its turn.
     pub(super) fn load(&mut self, slot: u32) {
-        let directory = self.directory.clone();
-        self.loading.spawn_blocking(move || {
-            let bytes = directory.ok_or_else(|| io::Error::other("there is no cache directory"));
-            let bytes = bytes.and_then(|directory| directory.load(slot));
-            let bytes = bytes.inspect_err(|why| tracing::warn!("cached item {slot}: {why}"));
-            (slot, bytes.ok())
-        });
+        self.to_load.push_back(slot);
+    }
+
+    /// Starts to read what is to be read, as much as may be at one time.
+    fn read(&mut self) {
+        while self.loading.len() < MAX_LOADS {
+            let Some(slot) = self.to_load.pop_front() else {
+                return;
+            };
+            let directory = self.directory.clone();
+            self.loading.spawn_blocking(move || {
+                let bytes = directory.ok_or_else(|| io::Error::other("there is no directory"));
+                let bytes = bytes.and_then(|directory| directory.load(slot));
+                let bytes = bytes.inspect_err(|why| tracing::warn!("cached item {slot}: {why}"));
+                (slot, bytes.ok())
+            });
+        }
     }
 
     /// Starts to write what waits, unless something is being written.
@@ -86,6 +101,7 @@ impl Storage {
     /// The next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
         self.write();
+        self.read();
         tokio::select! {
             persisted = Self::written(&mut self.writing, &mut self.warned) => {
                 Event::Persisted(persisted)

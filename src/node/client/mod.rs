@@ -22,6 +22,7 @@ mod types;
 
 pub use crate::wire::session::CloseCode;
 pub use error::Error;
+#[cfg(feature = "client")]
 pub(crate) use replies::printable;
 pub use types::{
     Answer, Config, Details, Failure, Item, Output, Reply, ReplyKind, Saved, SavedItem, Statistics,
