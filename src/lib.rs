@@ -24,3 +24,12 @@ pub mod server {
     pub use crate::net::router::StartError;
     pub use crate::net::server::{BuildError, Builder, EmbeddedServer as Server};
 }
+
+/// Asking for items: the client library.
+#[cfg(feature = "client")]
+pub mod client {
+    pub use crate::net::client::{
+        Answered, CacheConfig, Client, ClientConfig, ConnectError, Details, Error, Failure,
+        Pending, Reply, ReplyKind, Roots, Statistics, ValidatorKind, ValidatorPolicy,
+    };
+}

@@ -8,6 +8,7 @@
 
 mod certs;
 mod check;
+mod get;
 mod http;
 mod log;
 mod parent;
@@ -50,6 +51,7 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Up(up::Arguments),
+    Get(get::Arguments),
     /// Run a router, the part that clients connect to, until it is told to stop
     Router(part::Arguments),
     /// Run a server, the part next to the data, until it is told to stop
@@ -69,9 +71,7 @@ impl Command {
     fn default_log(&self) -> &'static str {
         match self {
             Self::Router(_) | Self::Server(_) => "info",
-            Self::Up(_) | Self::Status(_) | Self::Check(_) | Self::Certs(_) | Self::Sim(_) => {
-                "warn"
-            }
+            _ => "warn",
         }
     }
 }
@@ -89,6 +89,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Up(arguments) => up::run(arguments, &log),
+        Command::Get(arguments) => get::run(arguments),
         Command::Router(arguments) => router::run(&arguments),
         Command::Server(arguments) => server::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),

@@ -125,9 +125,10 @@ fn report(told: Result<Summary, Failed>, seeds: &Range<u64>, json: bool) -> Exit
                 });
                 println!("{line}");
             } else {
+                let first = seeds.start;
                 println!(
-                    "{stories} seeds from {} on passed: {steps} steps, {answers} answers, {elapsed_ms} ms",
-                    seeds.start,
+                    "{stories} seeds from {first} on passed: {steps} steps, {answers} answers, \
+                     {elapsed_ms} ms"
                 );
             }
             ExitCode::SUCCESS

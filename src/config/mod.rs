@@ -38,7 +38,7 @@ mod tests;
 #[cfg(feature = "server")]
 mod values;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "client")]
 pub(crate) use files::write_whole;
 pub(crate) use files::{MAX_PEM_FILE, read_bounded};
 #[cfg(feature = "cli")]

@@ -128,7 +128,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_mirror_is_a_map_and_leaks_nothing(
-            changes in prop::collection::vec((0u8..2, 0u64..9, 0u8..5, prop::option::of(0u8..5)), 0..99)
+            changes in prop::collection::vec(
+                (0u8..2, 0u64..9, 0u8..5, prop::option::of(0u8..5)),
+                0..99,
+            )
         ) {
             let mut store = Store::default();
             let mut mirrors = [Mirror::default(), Mirror::default()];

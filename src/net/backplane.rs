@@ -13,6 +13,17 @@ use std::time::Duration;
 /// How long a peer may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long to wait before a member is dialled again.
+const REDIAL_DELAY: Duration = Duration::from_millis(100);
+
+/// How a dialled link ended.
+pub(crate) enum Held {
+    /// The connection is gone.
+    Broke,
+    /// There is no use in dialling again.
+    NotWanted,
+}
+
 /// Who this process is on the backplane.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
@@ -28,6 +39,9 @@ pub(crate) struct Met {
     pub(crate) send: quinn::SendStream,
     pub(crate) frames: FrameReader,
 }
+
+/// The streams of a connection that is being met, and what the peer said.
+type Streams = (quinn::SendStream, FrameReader, ServerHello);
 
 /// Why a peer was not met.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +121,7 @@ impl Identity {
     async fn meet(
         &self,
         connection: quinn::Connection,
-        meeting: impl Future<Output = Result<(quinn::SendStream, FrameReader, ServerHello), MeetError>>,
+        meeting: impl Future<Output = Result<Streams, MeetError>>,
     ) -> Result<Met, MeetError> {
         let met = match tokio::time::timeout(HELLO_TIMEOUT, meeting).await {
             Err(_) => Err(MeetError::Silent),
@@ -142,6 +156,30 @@ fn check(connection: &quinn::Connection, peer: &ServerHello) -> Result<(), MeetE
         .is_some_and(|certificates| tls::peer_may_be(&certificates, peer.role, &peer.name));
     let role = peer.role.as_str();
     if vouched { Ok(()) } else { Err(MeetError::NotVouchedFor { role, name: peer.name.clone() }) }
+}
+
+/// Holds a link to the member at one address for as long as `hold` wants it: dials again, a moment
+/// after it broke or could not be made.
+pub(crate) async fn keep_link(
+    address: &str,
+    mut hold: impl AsyncFnMut() -> Result<Held, MeetError>,
+) {
+    let mut last_complaint = String::new();
+    loop {
+        match hold().await {
+            Ok(Held::Broke) => last_complaint.clear(),
+            Ok(Held::NotWanted) => return,
+            Err(error) => {
+                // Each reason once, not ten times a second.
+                let complaint = error.to_string();
+                if complaint != last_complaint {
+                    tracing::warn!(%address, %error, "a server cannot be reached");
+                    last_complaint = complaint;
+                }
+            }
+        }
+        tokio::time::sleep(REDIAL_DELAY).await;
+    }
 }
 
 /// Closes a connection with a reason that the peer can show.

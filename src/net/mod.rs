@@ -1,7 +1,11 @@
 //! The shells that carry the machines of [`crate::node`] over QUIC: all sockets, clocks and tasks.
 
 #[cfg(feature = "server")]
+pub(crate) mod alarm;
+#[cfg(feature = "server")]
 pub(crate) mod backplane;
+#[cfg(feature = "client")]
+pub(crate) mod client;
 pub(crate) mod clock;
 #[cfg(feature = "server")]
 pub(crate) mod endpoint;

@@ -41,6 +41,8 @@ pub(crate) enum Roots<'a> {
     Bundled,
     /// The CAs in a PEM file.
     File(&'a Path),
+    /// The CAs in a PEM text.
+    Pem(&'a [u8]),
 }
 
 /// What a router shows to clients. `alpns` are the protocols it speaks, the preferred one first.
@@ -77,6 +79,7 @@ pub(crate) fn public_client(
             pem::roots_from(Path::new(file.name), file.pem.as_bytes())?
         }
         Roots::File(path) => pem::roots(path)?,
+        Roots::Pem(text) => pem::roots_from(Path::new("the CA"), text)?,
     };
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])

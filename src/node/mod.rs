@@ -1,7 +1,7 @@
 //! The machines: router, server and client, without sockets, clocks, tasks or randomness.
 //!
 //! Inputs go in by `handle_*`, with the time as an argument; outputs come out by `poll_output`,
-//! which the shell drains after every input. The shells in [`crate::net`] and the simulator drive
+//! which the shell drains after every input. The shells in `net` and the simulator drive
 //! the same machines.
 
 #![forbid(unsafe_code)]

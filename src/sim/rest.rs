@@ -78,7 +78,8 @@ impl World {
         Ok(())
     }
 
-    /// A client that was just served has one primary, one alternate that knows it, and equal mirrors.
+    /// A client that was just served has one primary, one alternate that knows it, and equal
+    /// mirrors.
     fn check_assignment(&self, client: &ClientId) -> Result<(), (Check, String)> {
         let wrong = |what: String| Err((Check::Alternate, format!("client {client}: {what}")));
         let mut primary = None;

@@ -160,7 +160,7 @@ impl Source {
         let before: Vec<_> = item.history.iter().filter_map(|(_, state)| present(state)).collect();
         let version = match (before.last(), random.random_range(0..10)) {
             (Some(last), 0..5) if last.body().len() > TWIN_MASK.len() => twin(random, last),
-            (Some(_), 5..7) => Arc::clone(&before[random.random_range(0..before.len())]),
+            (Some(_), 5..7) => Arc::clone(before[random.random_range(0..before.len())]),
             _ => {
                 let number = item.versions;
                 self.items.get_mut(key).expect("it was found before").versions += 1;

@@ -92,7 +92,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// What lies at this path is something else.
-    #[error("{} is not a directory: name the directory whose files are to be served", path.display())]
+    #[error("{} is not a directory: name the one whose files are to be served", path.display())]
     NotADirectory {
         /// The path.
         path: PathBuf,

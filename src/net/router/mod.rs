@@ -7,6 +7,7 @@ mod bodies;
 mod clients;
 mod servers;
 
+use super::alarm::Alarm;
 use super::backplane::{self, Identity};
 use super::clock::Clock;
 use super::endpoint;
@@ -90,8 +91,7 @@ pub(crate) struct Shell {
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
     next_session: Cell<u64>,
     next_inspection: Cell<u64>,
-    armed: Cell<Time>,
-    rearmed: Notify,
+    alarm: Alarm,
 }
 
 impl RouterService {
@@ -193,8 +193,7 @@ impl Shell {
             inspections: RefCell::default(),
             next_session: Cell::new(0),
             next_inspection: Cell::new(FIRST_INSPECTION),
-            armed: Cell::new(Time::default()),
-            rearmed: Notify::new(),
+            alarm: Alarm::default(),
             clock,
         }
     }
@@ -206,9 +205,7 @@ impl Shell {
         while let Some(output) = node.poll_output() {
             self.carry_out(output);
         }
-        if node.poll_timeout() < self.armed.get() {
-            self.rearmed.notify_one();
-        }
+        self.alarm.set(node.poll_timeout());
         result
     }
 
@@ -260,17 +257,9 @@ impl Shell {
 
     /// Turns the machine's clock.
     async fn keep_time(self: Rc<Self>) {
-        loop {
-            let due = self.node.borrow().poll_timeout();
-            self.armed.set(due);
-            let due = tokio::time::Instant::from_std(self.clock.instant(due));
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {
-                    self.with(|node, now| node.handle_timeout(now));
-                }
-                () = self.rearmed.notified() => {}
-            }
-        }
+        let due = || self.node.borrow().poll_timeout();
+        let wake = || self.with(|node, now| node.handle_timeout(now));
+        self.alarm.run(self.clock, due, wake).await;
     }
 
     /// Asks a server which mirror it holds of a client. The answer is dropped if none comes.

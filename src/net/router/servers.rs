@@ -1,7 +1,7 @@
 //! Links to servers: dialled, kept, and dialled again.
 
 use super::{Shell, bodies};
-use crate::net::backplane::{self, MeetError, Met};
+use crate::net::backplane::{self, Held, MeetError, Met};
 use crate::net::endpoint;
 use crate::net::frames::FrameReader;
 use crate::net::outbox::Outbox;
@@ -12,10 +12,6 @@ use quinn::crypto::rustls::QuicClientConfig;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long to wait before a server is dialled again.
-const REDIAL_DELAY: Duration = Duration::from_millis(100);
 
 /// The sending side of one link.
 pub(super) struct ServerIo {
@@ -47,24 +43,8 @@ pub(super) async fn keep_link(
     dialling: Dialling,
     address: String,
 ) {
-    let mut last_complaint = String::new();
-    loop {
-        match hold_link(&shell, &endpoint, &dialling, &address).await {
-            Ok(name) => {
-                tracing::info!(server = %name, %address, "the link to a server is gone");
-                last_complaint.clear();
-            }
-            Err(error) => {
-                // Each reason once, not ten times a second.
-                let complaint = error.to_string();
-                if complaint != last_complaint {
-                    tracing::warn!(%address, %error, "a server cannot be reached");
-                    last_complaint = complaint;
-                }
-            }
-        }
-        tokio::time::sleep(REDIAL_DELAY).await;
-    }
+    let hold = async || hold_link(&shell, &endpoint, &dialling, &address).await;
+    backplane::keep_link(&address, hold).await;
 }
 
 /// Dials a server and serves the link until it breaks.
@@ -73,7 +53,7 @@ async fn hold_link(
     endpoint: &quinn::Endpoint,
     dialling: &Dialling,
     address: &str,
-) -> Result<Name, MeetError> {
+) -> Result<Held, MeetError> {
     let address = backplane::look_up(address).await?;
     let frames = shell.identity.dial(endpoint, dialling.frames.clone(), address, Purpose::Frames);
     let met = frames.await?;
@@ -96,7 +76,8 @@ async fn hold_link(
     let code = CloseCode::Done;
     backplane::close(&connection, code, "the link is given up");
     backplane::close(&bodies, code, "the link is given up");
-    Ok(name)
+    tracing::info!(server = %name, %address, "the link to a server is gone");
+    Ok(Held::Broke)
 }
 
 async fn dial_bodies(

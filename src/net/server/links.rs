@@ -4,7 +4,7 @@
 //! that the other dialled. A router's connection carries frames both ways.
 
 use super::Shell;
-use crate::net::backplane::{self, MeetError, Met};
+use crate::net::backplane::{self, Held, MeetError, Met};
 use crate::net::frames::FrameReader;
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
@@ -12,10 +12,6 @@ use crate::wire::Name;
 use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
 use crate::wire::session::CloseCode;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How long to wait before a server is dialled again.
-const REDIAL_DELAY: Duration = Duration::from_millis(100);
 
 /// A router at the other end of a connection for frames.
 pub(super) struct RouterLink {
@@ -122,29 +118,8 @@ pub(super) async fn keep_link(
     dialling: quinn::ClientConfig,
     address: String,
 ) {
-    let mut last_complaint = String::new();
-    loop {
-        match hold_link(&shell, &endpoint, &dialling, &address).await {
-            Ok(Held::Broke) => last_complaint.clear(),
-            Ok(Held::Ourselves) => return,
-            Err(error) => {
-                // Each reason once, not ten times a second.
-                let complaint = error.to_string();
-                if complaint != last_complaint {
-                    tracing::warn!(%address, %error, "a server cannot be reached");
-                    last_complaint = complaint;
-                }
-            }
-        }
-        tokio::time::sleep(REDIAL_DELAY).await;
-    }
-}
-
-/// How a dialled link ended.
-enum Held {
-    Broke,
-    /// The address is our own: a list of all servers may be given to each of them.
-    Ourselves,
+    let hold = async || hold_link(&shell, &endpoint, &dialling, &address).await;
+    backplane::keep_link(&address, hold).await;
 }
 
 async fn hold_link(
@@ -157,8 +132,9 @@ async fn hold_link(
     let dial = shell.identity.dial(endpoint, dialling.clone(), address, Purpose::Frames);
     let Met { connection, peer, send, frames: _frames } = dial.await?;
     if peer.name == shell.identity.name {
+        // A list of all servers may be given to each of them.
         backplane::close(&connection, CloseCode::Done, "the same server");
-        return Ok(Held::Ourselves);
+        return Ok(Held::NotWanted);
     }
     let link = Link::Server(peer.name);
     let outbox = Outbox::default();

@@ -6,6 +6,7 @@ mod bodies;
 mod builder;
 mod links;
 
+use super::alarm::Alarm;
 use super::backplane::Identity;
 use super::clock::Clock;
 use super::endpoint;
@@ -58,8 +59,7 @@ pub(crate) struct Shell {
     /// Items that are passed on as they are read, by the retrieval that opened them.
     opened: RefCell<BTreeMap<u64, Unmirrored>>,
     next_link: Cell<u64>,
-    armed: Cell<Time>,
-    rearmed: Notify,
+    alarm: Alarm,
 }
 
 impl ServerService {
@@ -153,8 +153,7 @@ impl Shell {
             body_connected: Notify::new(),
             opened: RefCell::default(),
             next_link: Cell::new(0),
-            armed: Cell::new(Time::default()),
-            rearmed: Notify::new(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -165,9 +164,7 @@ impl Shell {
         while let Some(output) = node.poll_output() {
             self.carry_out(output);
         }
-        if node.poll_timeout() < self.armed.get() {
-            self.rearmed.notify_one();
-        }
+        self.alarm.set(node.poll_timeout());
         result
     }
 
@@ -223,16 +220,8 @@ impl Shell {
 
     /// Turns the machine's clock.
     async fn keep_time(self: Rc<Self>) {
-        loop {
-            let due = self.node.borrow().poll_timeout();
-            self.armed.set(due);
-            let due = tokio::time::Instant::from_std(self.clock.instant(due));
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {
-                    self.with(|node, now| node.handle_timeout(now));
-                }
-                () = self.rearmed.notified() => {}
-            }
-        }
+        let due = || self.node.borrow().poll_timeout();
+        let wake = || self.with(|node, now| node.handle_timeout(now));
+        self.alarm.run(self.clock, due, wake).await;
     }
 }

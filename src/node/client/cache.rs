@@ -5,10 +5,12 @@
 //! the cache has no more to agree with anybody than its own numbering, dense from 0.
 //!
 //! A slot is busy while a request for it is on its way, else idle (it holds an item, and may be
-//! evicted) or free (it holds nothing, and no key is bound to it). Idle slots stand in the order of
-//! their last use. What has been written to disk may leave memory before it is evicted.
+//! evicted) or free (nothing, and no key is bound to it). Idle slots stand in the order of their
+//! last use. What has been written to disk may leave memory before it is evicted: see `disk`.
 
-use super::types::{Item, Output, SavedItem};
+mod disk;
+
+use super::types::{Item, Output};
 use crate::wire::{Digest, Fingerprint, HeaderBlock, Key, Tag};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -17,8 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// What an item costs beside its bytes: its place in the cache, its file's header.
 const ITEM_OVERHEAD: u64 = 128;
 
-/// The digest of no version. A client that may be thought to hold a copy, and holds none, says so
-/// with it: it equals nothing, so that the item comes whole.
+/// The digest of no version, by which a client says that it holds none: the item comes whole.
 pub(super) const HOLDS_NOTHING: Digest = Digest([0; 16]);
 
 /// An item that the client holds.
@@ -94,37 +95,8 @@ impl Cache {
         }
     }
 
-    /// Takes over an item that is on disk. A slot at or above `max_slots`, or one that is taken, is
-    /// refused; a key that comes twice stays where it comes last.
-    pub(super) fn restore(&mut self, saved: SavedItem, max_slots: u64, out: &mut VecDeque<Output>) {
-        let SavedItem { slot: number, key, headers, fingerprint } = saved;
-        let cost = cost(&key, &headers, &fingerprint);
-        if u64::from(number) >= max_slots || cost > self.max_cost {
-            return self.emit_removed(number, out);
-        }
-        while self.slots.len() <= number as usize {
-            self.free.insert(self.slots.len() as u32);
-            self.slots.push(Slot::default());
-        }
-        if !self.free.remove(&number) {
-            return;
-        }
-        if let Some(older) = self.by_key.get(&key).copied() {
-            self.evict(older, out);
-            self.free.insert(older);
-        }
-        self.make_room(cost, out);
-        let tag = key.tag(&fingerprint.digest);
-        let held = Held { headers, fingerprint, tag, bytes: None, persisted: true, cost };
-        self.by_key.insert(key.clone(), number);
-        self.cost += cost;
-        let slot = &mut self.slots[number as usize];
-        (slot.key, slot.held, slot.asked) = (Some(key), Some(held), true);
-        self.rest(number);
-    }
-
-    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where there
-    /// is no room.
+    /// Binds a key to a slot, or finds the one it is bound to, and makes it busy. `None` where
+    /// there is no room.
     pub(super) fn bind(
         &mut self,
         key: &Key,
@@ -274,18 +246,6 @@ impl Cache {
         true
     }
 
-    /// Lets go of bytes that are on disk too.
-    fn trim_memory(&mut self) {
-        while self.memory > self.max_memory {
-            let Some((_, number)) = self.droppable.pop_first() else {
-                return;
-            };
-            let held = self.slots[number as usize].held.as_mut();
-            let bytes = held.and_then(|held| held.bytes.take());
-            self.memory -= bytes.expect("what is droppable is there").len() as u64;
-        }
-    }
-
     /// Gives up all slots from `limit` on. None of them may be busy.
     pub(super) fn truncate(&mut self, limit: u64, out: &mut VecDeque<Output>) {
         for number in (0..self.slots.len() as u32).skip(limit as usize) {
@@ -295,46 +255,6 @@ impl Cache {
             }
         }
         self.slots.truncate(limit as usize);
-    }
-
-    /// Takes the bytes of an item off the disk, if they are what they should be; otherwise the item
-    /// is dropped.
-    pub(super) fn loaded(
-        &mut self,
-        number: u32,
-        bytes: Option<Bytes>,
-        out: &mut VecDeque<Output>,
-    ) -> bool {
-        let Some(held) = self.slots[number as usize].held.as_mut() else {
-            return false;
-        };
-        let sound = bytes.filter(|bytes| {
-            let found = crate::wire::types::fingerprint(held.headers.as_bytes(), bytes);
-            found == held.fingerprint
-        });
-        let Some(bytes) = sound else {
-            self.discard(number, out);
-            return false;
-        };
-        self.memory += bytes.len() as u64;
-        held.bytes = Some(bytes);
-        self.trim_memory();
-        true
-    }
-
-    /// Learns that a version is on disk.
-    pub(super) fn persisted(&mut self, number: u32, tag: Tag) {
-        let Some(slot) = self.slots.get_mut(number as usize) else {
-            return;
-        };
-        let Some(held) = slot.held.as_mut().filter(|held| held.tag == tag) else {
-            return;
-        };
-        held.persisted = true;
-        if slot.request.is_none() && held.bytes.is_some() {
-            self.droppable.insert(slot.last_use, number);
-        }
-        self.trim_memory();
     }
 
     fn emit_removed(&self, slot: u32, out: &mut VecDeque<Output>) {

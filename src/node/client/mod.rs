@@ -9,7 +9,10 @@
 //! The driver calls `handle_*` with what happened, then drains [`Client::poll_output`], then waits
 //! until [`Client::poll_timeout`] at the latest and calls [`Client::handle_timeout`].
 
+mod asking;
+mod bodies;
 mod cache;
+mod error;
 mod replies;
 mod requests;
 mod session;
@@ -18,16 +21,18 @@ mod tests;
 mod types;
 
 pub use crate::wire::session::CloseCode;
+pub use error::Error;
+#[cfg(feature = "client")]
+pub(crate) use replies::printable;
 pub use types::{
-    Answer, Config, Details, Error, Failure, Item, Output, Reply, ReplyKind, Saved, SavedItem,
-    Statistics, ValidatorKind, ValidatorPolicy,
+    Answer, Config, Details, Failure, Item, Output, Reply, ReplyKind, Saved, SavedItem, Statistics,
+    ValidatorKind, ValidatorPolicy,
 };
 
-use crate::wire::lane::{Get, Validator};
 use crate::wire::session::{Assigned, GoawayReason, Welcome};
-use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Key, Tag, Time};
+use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Tag, Time};
 use bytes::Bytes;
-use cache::{Cache, HOLDS_NOTHING, Room};
+use cache::Cache;
 use requests::{Requests, Stage};
 use session::{Due, Session};
 use std::collections::VecDeque;
@@ -66,36 +71,6 @@ impl Client {
         }
         client.handle_timeout(now);
         client
-    }
-
-    /// Asks for an item. Ends in one [`Output::Answer`] with this ticket, which must not be in use.
-    ///
-    /// Where the key is being asked for already, this get shares the answer, whatever its policy.
-    pub fn get(&mut self, ticket: u64, key: Key, policy: ValidatorPolicy, now: Time) {
-        let refused = if self.ended.is_some() {
-            self.ended.clone()
-        } else if self.requests.tickets() >= self.config.max_waiting {
-            Some(Error::TooManyWaiting { limit: self.config.max_waiting })
-        } else {
-            None
-        };
-        if let Some(error) = refused {
-            let failure = Failure { error, details: Details::default() };
-            return self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
-        }
-        self.requests.add(ticket, key, policy, now + self.config.request_timeout);
-        self.send();
-    }
-
-    /// Gives up a get: there will be no answer. What was sent is still answered to the cache.
-    pub fn cancel(&mut self, ticket: u64) {
-        let Some(index) = self.requests.cancel(ticket) else {
-            return;
-        };
-        if let Stage::Queued | Stage::Waiting { .. } = self.requests[index].stage {
-            self.drop_request(index);
-            self.send();
-        }
     }
 
     /// The connection that was asked for stands; the session stream and the lane are open.
@@ -291,119 +266,6 @@ impl Client {
         let open = self.requests.in_flight() - self.requests.abandoned();
         if self.session.is_draining() && open == 0 {
             self.close(CloseCode::Done, "the router is shutting down".to_owned(), now);
-        }
-    }
-
-    /// Sends what is queued, as far as router and cache allow.
-    fn send(&mut self) {
-        let Some((in_flight, slots)) = self.session.allowance() else {
-            return;
-        };
-        // A slot changes its key only when the router has said how many slots there are.
-        let room = Room { slots, may_evict: self.session.is_ready() };
-        while self.requests.in_flight() < in_flight {
-            let Some(index) = self.requests.next_queued() else {
-                return;
-            };
-            let request = &mut self.requests[index];
-            let slot = match request.slot.filter(|slot| u64::from(*slot) < slots) {
-                Some(slot) => slot,
-                None if request.slot.is_some() => return,
-                None => {
-                    let out = &mut self.outputs;
-                    let Some(slot) = self.cache.bind(&request.key, index, room, out) else {
-                        return;
-                    };
-                    request.slot = Some(slot);
-                    slot
-                }
-            };
-            self.ask(index, slot);
-        }
-    }
-
-    fn ask(&mut self, index: usize, slot: u32) {
-        let (keyed, validator) = self.validator(index, slot);
-        let id = self.requests.fresh_id();
-        let request = &mut self.requests[index];
-        request.attempts += 1;
-        request.validator = Some((&validator).into());
-        let key = keyed.then(|| request.key.clone());
-        let frame = Get { request_id: id, slot: u64::from(slot), key, validator }.encode();
-        request.wire_bytes += frame.bytes().len() as u64;
-        self.requests.set_stage(index, Stage::Asked { id, keyed, body: None });
-        self.outputs.push_back(Output::SendLane(frame));
-    }
-
-    /// Whether the key goes along, and what is said of the copy.
-    fn validator(&mut self, index: usize, slot: u32) -> (bool, Validator) {
-        let request = &self.requests[index];
-        let asked_before = self.cache.ask(slot);
-        let Some(held) = self.cache.held(slot) else {
-            // A mirror may believe in a copy that never arrived, or that was too large to keep.
-            let nothing = Validator::Strong { crc: 0, digest: HOLDS_NOTHING };
-            return (true, if asked_before { nothing } else { Validator::None });
-        };
-        let print = &held.fingerprint;
-        let strong = Validator::Strong { crc: print.crc, digest: print.digest };
-        let session = self.session.number();
-        let keyed = request.needs_key || !self.cache.is_named(slot, session);
-        match request.policy {
-            _ if request.needs_strong => (true, strong),
-            ValidatorPolicy::None => (keyed, Validator::None),
-            ValidatorPolicy::Crc => {
-                (keyed, Validator::Crc { crc: print.crc, length: print.length })
-            }
-            ValidatorPolicy::Strong => (keyed, strong),
-            ValidatorPolicy::Auto if !keyed && self.cache.is_confirmed(slot, session) => {
-                (false, Validator::None)
-            }
-            ValidatorPolicy::Auto => (true, strong),
-        }
-    }
-
-    /// Ends a request, and answers every get that belongs to it.
-    fn finish(&mut self, index: usize, result: Result<Reply, Error>) {
-        let details = self.details(index);
-        let request = self.requests.remove(index);
-        if let Some(slot) = request.slot {
-            self.cache.release(slot);
-        }
-        let result = match result {
-            Ok(reply) => Ok(Reply { details, ..reply }),
-            Err(error) => Err(Failure { error, details }),
-        };
-        for ticket in request.waiting() {
-            let result = result.clone();
-            self.outputs.push_back(Output::Answer(Answer { ticket, result }));
-        }
-    }
-
-    /// Ends a request that nobody waits for.
-    fn drop_request(&mut self, index: usize) {
-        self.abandon_attempt(index);
-        let request = self.requests.remove(index);
-        if let Some(slot) = request.slot {
-            self.cache.release(slot);
-        }
-    }
-
-    /// Gives up an attempt that may be under way.
-    fn abandon_attempt(&mut self, index: usize) {
-        self.requests.abandon_attempt(index);
-        if let Some(slot) = self.requests[index].slot {
-            self.cache.doubt(slot);
-        }
-    }
-
-    fn details(&self, index: usize) -> Details {
-        let request = &self.requests[index];
-        Details {
-            wire_bytes: request.wire_bytes,
-            attempts: request.attempts,
-            validator: request.validator,
-            client: self.session.client(),
-            assignment: self.session.assignment().cloned(),
         }
     }
 

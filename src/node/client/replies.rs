@@ -5,10 +5,9 @@
 //! request that carried the key, because a drifted mirror may have another key in the slot.
 
 use super::requests::{Head, Stage};
-use super::types::{Error, Output, Reply, ReplyKind};
-use super::{Client, say};
+use super::{Client, Error, Output, Reply, ReplyKind, say};
 use crate::node::Fault;
-use crate::wire::lane::{Body, BodyStart, ErrorCode, Outcome, Reply as LaneReply};
+use crate::wire::lane::{Body, ErrorCode, Outcome, Reply as LaneReply};
 use crate::wire::types::fingerprint;
 use crate::wire::{Fingerprint, Frame, FrameType, HeaderBlock, Tag, Time};
 use bytes::Bytes;
@@ -17,13 +16,11 @@ use std::time::Duration;
 /// Replies in a row that may not match the tag of their bytes.
 const MAX_MISMATCHES: u32 = 3;
 /// Times that a request may go wrong otherwise and be asked again.
-const MAX_SETBACKS: u32 = 5;
+pub(super) const MAX_SETBACKS: u32 = 5;
 /// The wait after the first such time; it doubles each time.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// The shortest wait before a full pool is asked again, whatever it says itself.
 const SHORTEST_BUSY_WAIT: Duration = Duration::from_millis(10);
-/// The tag that follows the bytes of an unmirrored item.
-const TRAILING_TAG: usize = 16;
 
 impl Client {
     /// A frame came on the lane.
@@ -69,7 +66,7 @@ impl Client {
         Ok(())
     }
 
-    fn count_stray(&mut self, request_id: u64) {
+    pub(super) fn count_stray(&mut self, request_id: u64) {
         if self.requests.was_issued(request_id) {
             self.statistics.late_replies += 1;
         } else {
@@ -185,78 +182,15 @@ impl Client {
         }
     }
 
-    /// The body of a request came, whole, on its own stream: what followed the BODY frame.
-    pub fn handle_body(&mut self, request_id: u64, offset: u64, bytes: Bytes, now: Time) {
-        let Some(index) = self.requests.find(request_id) else {
-            return self.count_stray(request_id);
-        };
-        let start = BodyStart { request_id, offset }.encode();
-        let request = &mut self.requests[index];
-        request.wire_bytes += (start.bytes().len() + bytes.len()) as u64;
-        if offset != 0 {
-            self.broken_body(index, now);
-        } else if let Stage::Asked { body, .. } = &mut request.stage {
-            *body = Some(bytes);
-        } else {
-            self.complete(index, bytes, now);
-        }
-        self.send();
-        self.end_drain(now);
-    }
-
-    /// How many bytes may follow the BODY frame of this request; `None` if its body is not wanted,
-    /// and reading it can be refused.
-    pub fn body_limit(&self, request_id: u64) -> Option<u64> {
-        let index = self.requests.find(request_id)?;
-        let length = match &self.requests[index].stage {
-            Stage::Receiving { head, .. } => head.length,
-            _ => self.config.max_body,
-        };
-        Some(length.saturating_add(TRAILING_TAG as u64))
-    }
-
-    /// The body of a request broke off after so many bytes. Without a request id, because not even
-    /// the BODY frame came, every body that is still to come may be the one.
-    pub fn handle_body_failed(&mut self, request_id: Option<u64>, received: u64, now: Time) {
-        let indexes = match request_id {
-            Some(id) => Vec::from_iter(self.requests.find(id)),
-            None => {
-                self.requests.indexes(|request| matches!(request.stage, Stage::Receiving { .. }))
-            }
-        };
-        for index in &indexes {
-            self.requests[*index].wire_bytes += received;
-            self.broken_body(*index, now);
-        }
-        self.send();
-        self.end_drain(now);
-    }
-
-    fn broken_body(&mut self, index: usize, now: Time) {
-        self.statistics.broken_bodies += 1;
-        self.requests.abandon_attempt(index);
-        self.set_back(index, Error::BodyLost { times: MAX_SETBACKS }, now);
-    }
-
-    /// Head and body of a full reply are there.
-    fn complete(&mut self, index: usize, mut bytes: Bytes, now: Time) {
-        let Stage::Receiving { head, .. } = &self.requests[index].stage else {
-            unreachable!("a body belongs to a request that was asked or is receiving");
-        };
-        let head = head.clone();
-        let trailing = if head.tag.is_none() { TRAILING_TAG } else { 0 };
-        if bytes.len() as u64 != head.length + trailing as u64 {
-            return self.broken_body(index, now);
-        }
-        let tag = head.tag.unwrap_or_else(|| {
-            let tail = bytes.split_off(head.length as usize);
-            Tag(tail[..].try_into().expect("the length was checked"))
-        });
-        self.accept(index, tag, &head.headers, bytes, head.tag.is_some());
-    }
-
     /// Hands out a version that came whole, if it is what its tag says.
-    fn accept(&mut self, index: usize, tag: Tag, headers: &HeaderBlock, bytes: Bytes, keep: bool) {
+    pub(super) fn accept(
+        &mut self,
+        index: usize,
+        tag: Tag,
+        headers: &HeaderBlock,
+        bytes: Bytes,
+        keep: bool,
+    ) {
         let print: Fingerprint = fingerprint(headers.as_bytes(), &bytes);
         if self.requests[index].key.tag(&print.digest) != tag
             && !self.config.planted.is(Fault::NoTagCheck)
@@ -301,7 +235,7 @@ impl Client {
     }
 
     /// Asks again a little later; a few times, then the request fails with `error`.
-    fn set_back(&mut self, index: usize, error: Error, now: Time) {
+    pub(super) fn set_back(&mut self, index: usize, error: Error, now: Time) {
         let request = &mut self.requests[index];
         request.setbacks += 1;
         let setbacks = request.setbacks;
@@ -336,7 +270,7 @@ impl Client {
     }
 }
 
-/// An error's text, without what could take over a terminal.
-fn printable(text: &str) -> String {
+/// A text from a peer, without what could take over a terminal.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

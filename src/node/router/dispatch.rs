@@ -52,7 +52,7 @@ impl Router {
         request.attempts += 1;
         request.stage = Stage::Asked { server: server.clone(), epoch };
         self.requests.insert(request_id, request);
-        self.to_server(&server, Message::Forward(forward));
+        self.send(&server, Message::Forward(forward));
     }
 
     /// Makes sure that the client's primary can be asked, by takeover if need be. `false` if that

@@ -75,7 +75,7 @@ impl Router {
         let connected: Vec<_> = self.connected_servers().cloned().collect();
         for name in connected {
             let number = self.number();
-            self.to_server(&name, Message::Ping { number });
+            self.send(&name, Message::Ping { number });
         }
     }
 

@@ -208,7 +208,7 @@ impl Router {
         self.next_number
     }
 
-    fn to_server(&mut self, name: &Name, message: Message) {
+    fn send(&mut self, name: &Name, message: Message) {
         self.outputs.push_back(Output::ToServer { name: name.clone(), message });
     }
 }

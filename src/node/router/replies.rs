@@ -26,10 +26,8 @@ impl Router {
                     self.handle_handed_on(now, request, &to);
                 }
             }
-            Message::AssignmentChanged { client, assignment } => {
-                if assignment.primary() == from {
-                    self.learn(now, client, assignment, None);
-                }
+            Message::AssignmentChanged { client, assignment } if assignment.primary() == from => {
+                self.learn(now, client, assignment, None);
             }
             Message::Status(status) if status.name == *from => {
                 let was_ready = self.board.member(from).is_some_and(|member| member.is_ready());
@@ -49,8 +47,10 @@ impl Router {
 
     /// The request with this number, if `from` is the server that was asked.
     fn take_asked(&mut self, request_id: u64, from: &Name) -> Option<Request> {
-        let asked = |request: &Request| matches!(&request.stage, Stage::Asked { server, .. } if server == from);
-        self.requests.get(&request_id).filter(|request| asked(request))?;
+        let stage = &self.requests.get(&request_id)?.stage;
+        if !matches!(stage, Stage::Asked { server, .. } if server == from) {
+            return None;
+        }
         self.requests.remove(&request_id)
     }
 

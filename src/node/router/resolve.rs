@@ -27,7 +27,7 @@ impl Router {
         }
         let query = self.number();
         for name in &usable {
-            self.to_server(name, Message::WhoHolds { query, client });
+            self.send(name, Message::WhoHolds { query, client });
         }
         let until = now + RESOLVE_TIMEOUT;
         let resolution = Resolution { query, until, awaited: usable, best: None };

@@ -88,7 +88,7 @@ impl Router {
         if common_version(hello.oldest, hello.newest).is_none() {
             let (oldest, newest) = (hello.oldest, hello.newest);
             let reason = format!(
-                "versions {oldest} to {newest} were offered, {OLDEST_VERSION} to {VERSION} are spoken"
+                "versions {oldest} to {newest} are offered, {OLDEST_VERSION} to {VERSION} spoken"
             );
             return self.close(session, CloseCode::NotWelcome, reason);
         }
@@ -110,7 +110,8 @@ impl Router {
         let client = match token {
             Some(token) => {
                 self.assignments.raise(token.client, token.assignment, Title::Known);
-                // It is not fresh any more: another router may have found a server for it meanwhile.
+                // It is not fresh any more: another router may have found a server for it
+                // meanwhile.
                 self.assignments.forget_fresh(&token.client);
                 token.client
             }

@@ -1,8 +1,8 @@
 //! Letting go of clients: what is owed to other servers, and what was released here.
 //!
-//! Whoever makes a server's record of a client out of date owes it a release, and repeats that until
-//! it is acknowledged. Who was released remembers in which epoch, for a while: a request or a mirror
-//! that was on its way all the time must not bring the lower epoch back.
+//! Whoever makes a server's record of a client out of date owes it a release, and repeats that
+//! until it is acknowledged. Who was released remembers in which epoch, for a while: a request or a
+//! mirror that was on its way all the time must not bring the lower epoch back.
 
 use super::{ClientRole, Record, Server};
 use crate::node::Fault;
@@ -72,8 +72,9 @@ impl Server {
         }
     }
 
-    /// Forgets a client that another server has taken `by` a higher epoch, if that is known. Whoever
-    /// may still believe in the lower one is to learn of it: not all are known to the taker.
+    /// Forgets a client that another server has taken `by` a higher epoch, if that is known.
+    /// Whoever may still believe in the lower one is to learn of it: not all are known to the
+    /// taker.
     pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, by: Option<&Epoch>) {
         let Some(mut record) = self.clients.remove(client) else {
             return;
@@ -98,8 +99,8 @@ impl Server {
     }
 
     /// A client was taken from us in `epoch`: drops only what is lower, and always acknowledges, so
-    /// that the debt is paid even where there is nothing to drop. Where two servers believe that they
-    /// have taken the same client, whoever hears of both tells the lower one.
+    /// that the debt is paid even where there is nothing to drop. Where two servers believe that
+    /// they have taken the same client, whoever hears of both tells the lower one.
     pub(super) fn handle_release(
         &mut self,
         now: Time,
@@ -130,8 +131,8 @@ impl Server {
         self.send_to_server(from, Message::Released { client, epoch });
     }
 
-    /// A primary sends no release to its own alternate. One in the same epoch is from a later run of
-    /// it, that knows nothing of us.
+    /// A primary sends no release to its own alternate. One in the same epoch is from a later run
+    /// of it, that knows nothing of us.
     fn is_disowned_by(&self, from: &Name, client: &ClientId, epoch: &Epoch) -> bool {
         self.clients.get(client).is_some_and(|record| {
             record.role == ClientRole::Alternate

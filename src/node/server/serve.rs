@@ -235,7 +235,8 @@ impl Server {
         }
     }
 
-    /// No version came for a slot: its key, which may be new, is still to be known at the alternate.
+    /// No version came for a slot: its key, which may be new, is still to be known at the
+    /// alternate.
     fn replicate_binding(&mut self, pending: &Pending) {
         let record = self.clients.get(&pending.client).filter(|_| !pending.standby);
         let held = record.and_then(|record| self.store.held(&record.mirror, pending.slot));

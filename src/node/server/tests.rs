@@ -160,6 +160,11 @@ fn a_client_that_is_not_listed_is_never_served_cold() {
 fn a_takeover_is_exempt_from_the_capacity_and_releases_the_former_primary() {
     let mut server = server();
     let peer = Link::Server(name("b"));
+    // A third server, idle, will be the alternate: the former primary is not, and must be released.
+    let third = Link::Server(name("c"));
+    server.handle_link_up(now(0), &third);
+    server.handle_message(now(0), &third, Message::Status(status("c", 0, 9)));
+    server.handle_message(now(0), &peer, Message::Status(status("b", 8, 9)));
     let theirs = Epoch::new(3, name("b"));
     for number in 1..=3 {
         let begin =
@@ -171,14 +176,14 @@ fn a_takeover_is_exempt_from_the_capacity_and_releases_the_former_primary() {
     let view = server.view();
     assert_eq!((view.primary_clients, view.debts), (3, 3));
     // It pays until it is acknowledged, and only for what is named.
-    server.handle_timeout(now(5000));
+    server.handle_timeout(now(900));
     let released = sent(&mut server);
     let releases =
         released.iter().filter(|(_, message)| matches!(message, Message::Release { .. }));
     assert_eq!(releases.count(), 3);
     for (_, message) in released {
         if let Message::Release { client, epoch } = message {
-            server.handle_message(now(5000), &peer, Message::Released { client, epoch });
+            server.handle_message(now(900), &peer, Message::Released { client, epoch });
         }
     }
     assert_eq!(server.view().debts, 0);

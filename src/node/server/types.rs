@@ -70,7 +70,8 @@ pub enum Output {
         /// The retrieval that found it.
         ticket: u64,
     },
-    /// Ask the source, and hand its answer to [`Server::handle_retrieved`].
+    /// Ask the source, and hand its answer to
+    /// [`Server::handle_retrieved`](super::Server::handle_retrieved).
     Retrieve {
         /// Repeated in the answer.
         ticket: u64,

@@ -578,7 +578,9 @@ proptest! {
                 && let Ok(found) = runtime.block_on(directory.retrieve(&key, None))
             {
                 match found {
-                    Retrieved::Version(version) => prop_assert!(version.body().starts_with(INSIDE.as_bytes())),
+                    Retrieved::Version(version) => {
+                        prop_assert!(version.body().starts_with(INSIDE.as_bytes()));
+                    }
                     Retrieved::NotFound => {}
                     _ => prop_assert!(false, "{text} is neither known nor large"),
                 }

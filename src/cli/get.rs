@@ -1,0 +1,175 @@
+//! `understudy get`: asks a router for items, as the client library does.
+
+mod answers;
+mod output;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use super::report::{self, Failure};
+use crate::net::client::{Client, ConnectError, ValidatorPolicy};
+use crate::wire::Key;
+use answers::{Answers, Outcome};
+use plan::Plan;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Gets that are open at one time.
+const IN_FLIGHT: usize = 64;
+
+/// Get items from a router.
+///
+/// One item's bytes go to standard output, and nothing else does. With --cache, items and the
+/// client's identity are kept from one run to the next, and an item that has not changed costs a
+/// few bytes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  understudy get /                                  the welcome page of `understudy up`
+  understudy get --cache ~/.cache/understudy /      the second time: use-cached
+  understudy get --json --repeat 2 /items/1m.bin    what it took, twice
+  understudy get --keys list.txt --output-dir out   many items, each in its file
+
+Exit codes: 0 all were answered, 1 some were not found or failed, 2 asked wrongly.")]
+pub(super) struct Arguments {
+    /// What to get: a path such as `/` or `/items/1k.bin`.
+    #[arg(value_name = "KEY")]
+    given: Vec<String>,
+    /// A router, by address or name; 4433 is the port that is asked where none is named. With
+    /// several, the next one is asked where one fails.
+    #[arg(long = "router", value_name = "ADDR", default_value = "127.0.0.1:4433")]
+    routers: Vec<String>,
+    /// The CA that signed the routers' certificates (PEM). Needed for routers beyond this machine;
+    /// on it the bundled one is trusted.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The name in the routers' certificates, where it is not the one they are called by.
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// The pool to ask; the router's first where none is named.
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+    /// Keeps items and identity in this directory, which is made if need be.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// What is said of copies in the cache.
+    #[arg(long, value_enum, default_value_t)]
+    validator: Validator,
+    /// Also gets the keys in this file, one a line; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Writes the item to this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "output_dir")]
+    output: Option<PathBuf>,
+    /// Writes each item to the file below this directory that its key names.
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Prints a line of JSON for each answer; bytes only go where --output or --output-dir say.
+    #[arg(long)]
+    json: bool,
+    /// Gets everything so many times, one round after the other; the last one's bytes count.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    repeat: u64,
+}
+
+/// What is said of copies in the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Validator {
+    /// Nothing: the server's mirror decides
+    None,
+    /// CRC and length
+    Crc,
+    /// CRC and digest
+    Strong,
+    /// Nothing where the server has confirmed the copy in this run, else CRC and digest
+    #[default]
+    Auto,
+}
+
+impl From<Validator> for ValidatorPolicy {
+    fn from(validator: Validator) -> Self {
+        match validator {
+            Validator::None => Self::None,
+            Validator::Crc => Self::Crc,
+            Validator::Strong => Self::Strong,
+            Validator::Auto => Self::Auto,
+        }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| Failure::Failed(format!("no event loop: {why}")));
+    let outcome = runtime.and_then(|runtime| {
+        let plan = Plan::new(arguments, &mut io::stdin().lock())?;
+        runtime.block_on(fetch(plan, &mut io::stdout().lock()))
+    });
+    match outcome {
+        Ok(Outcome { failed: 0 }) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Gets everything, and writes it where it belongs.
+async fn fetch(plan: Plan, stdout: &mut impl Write) -> Result<Outcome, Failure> {
+    let Plan { config, keys, policy, sink, json, repeat } = plan;
+    let sink = sink.open()?;
+    let client = Client::connect(config).await.map_err(unreachable)?;
+    let mut answers = Answers::new(stdout, sink, json, keys.len() as u64 * repeat);
+    let mut result = Ok(true);
+    for round in 1..=repeat {
+        result = fetch_once(&client, &keys, policy, &mut answers, round == repeat).await;
+        if !matches!(result, Ok(true)) {
+            break;
+        }
+    }
+    // Whatever went wrong with the output, the cache is good.
+    client.close().await;
+    result.and_then(|_| answers.finish())
+}
+
+/// Gets every key once. Returns whether standard output takes more.
+async fn fetch_once(
+    client: &Client,
+    keys: &[Key],
+    policy: ValidatorPolicy,
+    answers: &mut Answers<'_, impl Write>,
+    wants_bytes: bool,
+) -> Result<bool, Failure> {
+    let mut open = VecDeque::with_capacity(IN_FLIGHT);
+    let mut rest = keys;
+    loop {
+        while let Some((key, after)) = rest.split_first().filter(|_| open.len() < IN_FLIGHT) {
+            open.push_back((key, client.start(key.clone(), policy).await));
+            rest = after;
+        }
+        let Some((key, pending)) = open.pop_front() else {
+            return Ok(true);
+        };
+        if !answers.take(key, pending.wait().await, wants_bytes)? {
+            return Ok(false);
+        }
+    }
+}
+
+/// Why there is no client, with what to do about it.
+fn unreachable(error: ConnectError) -> Failure {
+    let text = error.to_string();
+    match error {
+        ConnectError::Config { .. } => Failure::Usage(text),
+        ConnectError::Unreachable { .. } if text.ends_with("nobody listens there") => {
+            Failure::Failed(format!("{text}; is it running? 'understudy up' starts one here"))
+        }
+        _ => Failure::Failed(text),
+    }
+}
+
+/// Writes what is not an answer.
+fn complain(text: &str) {
+    report::line(&format!("error: {text}"));
+}

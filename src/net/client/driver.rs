@@ -1,0 +1,270 @@
+//! The task that owns a client machine: hands it what happens, and does what it wants done.
+
+use super::config::ConnectError;
+use super::dial::{Dialer, Lost};
+use super::link::{Event, Link};
+use super::storage::{self, Storage};
+use super::{Answered, Snapshot};
+use crate::net::clock::Clock;
+use crate::node::client::{Answer, Client as Node, Failure, Output, ValidatorPolicy};
+use crate::wire::Key;
+use crate::wire::session::CloseCode;
+use hashbrown::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands and frames that are taken in one turn of the loop, before anything is sent: what is
+/// asked together leaves together.
+const MAX_TURN: usize = 256;
+/// How long the end may wait for the last packets to leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long the loop sleeps when nothing is due.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What the application wants.
+pub(super) enum Command {
+    /// An item.
+    Get { ticket: u64, key: Key, policy: ValidatorPolicy, answer: oneshot::Sender<Answered> },
+    /// An item no longer.
+    Cancel { ticket: u64 },
+    /// The end; said when everything is written.
+    Close { done: oneshot::Sender<()> },
+}
+
+/// A get that has not ended.
+pub(super) struct Open {
+    answer: oneshot::Sender<Answered>,
+    since: Instant,
+}
+
+/// Who waits for the first session, and what was tried for it.
+pub(super) struct First {
+    pub(super) done: oneshot::Sender<Result<(), ConnectError>>,
+    pub(super) attempts: Vec<(SocketAddr, String)>,
+}
+
+/// The task, made whole by [`Client::connect`](super::Client::connect).
+pub(super) struct Driver {
+    pub(super) node: Node,
+    pub(super) clock: Clock,
+    pub(super) routers: Vec<SocketAddr>,
+    /// The router that was dialled last.
+    pub(super) router: usize,
+    pub(super) dialer: Dialer,
+    pub(super) link: Link,
+    pub(super) storage: Storage,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) open: HashMap<u64, Open>,
+    pub(super) snapshot: watch::Sender<Snapshot>,
+    pub(super) first: Option<First>,
+    /// Damaged items that were warned of.
+    pub(super) damaged: u64,
+}
+
+/// Whether to go on.
+enum Turn {
+    Next,
+    Last(End),
+}
+
+/// Why it is over, and who waits to hear that it is.
+enum End {
+    /// The application wants no more.
+    Closed(Option<oneshot::Sender<()>>),
+    /// There was no first session.
+    Failed(First),
+}
+
+impl Driver {
+    /// Runs until the application wants no more of it.
+    pub(super) async fn run(mut self) {
+        let end = loop {
+            self.act();
+            if let Some(end) = self.first_session() {
+                break end;
+            }
+            let due = self.node.poll_timeout().map(|due| self.clock.instant(due));
+            let due = due.unwrap_or_else(|| Instant::now() + LONG);
+            let turn = tokio::select! {
+                command = self.commands.recv() => self.commands(command),
+                event = self.link.next() => self.link_events(event),
+                event = self.storage.next() => self.storage_event(event),
+                () = tokio::time::sleep_until(due.into()) => {
+                    self.node.handle_timeout(self.clock.now());
+                    Turn::Next
+                }
+            };
+            if let Turn::Last(end) = turn {
+                break end;
+            }
+        };
+        self.act();
+        self.link.close(CloseCode::Done, "the client is closed");
+        self.storage.finish().await;
+        self.dialer.finish(CLOSE_TIMEOUT).await;
+        // Whoever waits may have stopped waiting meanwhile.
+        match end {
+            End::Closed(None) => {}
+            End::Closed(Some(done)) => drop(done.send(())),
+            End::Failed(First { done, attempts }) => {
+                drop(done.send(Err(ConnectError::Unreachable { attempts })));
+            }
+        }
+    }
+
+    fn commands(&mut self, first: Option<Command>) -> Turn {
+        let Some(mut command) = first else {
+            return Turn::Last(End::Closed(None));
+        };
+        for _ in 0..MAX_TURN {
+            match command {
+                Command::Get { ticket, key, policy, answer } => {
+                    self.open.insert(ticket, Open { answer, since: Instant::now() });
+                    self.node.get(ticket, key, policy, self.clock.now());
+                }
+                Command::Cancel { ticket } => {
+                    self.open.remove(&ticket);
+                    self.node.cancel(ticket);
+                }
+                Command::Close { done } => return Turn::Last(End::Closed(Some(done))),
+            }
+            match self.commands.try_recv() {
+                Ok(next) => command = next,
+                Err(_) => break,
+            }
+        }
+        Turn::Next
+    }
+
+    fn link_events(&mut self, first: Event) -> Turn {
+        self.link_event(first);
+        for _ in 0..MAX_TURN {
+            match self.link.buffered() {
+                Some(event) => self.link_event(event),
+                None => break,
+            }
+        }
+        Turn::Next
+    }
+
+    fn link_event(&mut self, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::Connected => self.node.handle_connected(now),
+            Event::Lost(lost) => self.lost(lost),
+            Event::Violation(why) => self.node.handle_violation(&why, now),
+            Event::Session(frame) => self.node.handle_session_frame(&frame, now),
+            Event::Lane(frame) => self.node.handle_lane_frame(&frame, now),
+            Event::BodyStart(start, body) => match self.node.handle_body_start(start.request_id) {
+                Some(limit) => self.link.read_body(start, body, limit),
+                None => body.refuse(),
+            },
+            Event::Body(start, bytes) => {
+                self.node.handle_body(start.request_id, start.offset, bytes, now);
+            }
+            Event::BodyFailed(id, received) => self.node.handle_body_failed(id, received, now),
+        }
+    }
+
+    fn lost(&mut self, lost: Lost) {
+        self.link.close(CloseCode::Done, "");
+        let address = self.routers[self.router];
+        tracing::debug!("router {address}: {}", lost.reason);
+        self.note_attempt(&lost.reason);
+        let (reason, now) = (format!("{address}: {}", lost.reason), self.clock.now());
+        match lost.code {
+            Some(code) => self.node.handle_closed(code, &reason, now),
+            None => self.node.handle_disconnected(&reason, now),
+        }
+    }
+
+    fn note_attempt(&mut self, why: &str) {
+        if let Some(first) = &mut self.first {
+            first.attempts.push((self.routers[self.router], why.to_owned()));
+        }
+    }
+
+    fn storage_event(&mut self, event: storage::Event) -> Turn {
+        match event {
+            storage::Event::Persisted(versions) => {
+                versions.into_iter().for_each(|(slot, tag)| self.node.handle_persisted(slot, tag));
+            }
+            storage::Event::Loaded(slot, bytes) => {
+                self.node.handle_loaded(slot, bytes);
+                let damaged = self.node.statistics().damaged_items;
+                if damaged > self.damaged {
+                    tracing::warn!("cached item {slot} was damaged; it is asked for again");
+                    self.damaged = damaged;
+                }
+            }
+        }
+        Turn::Next
+    }
+
+    /// Does what the machine wants done.
+    fn act(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Connect { router } => {
+                    self.router = router;
+                    self.link = self.dialer.dial(self.routers[router]);
+                }
+                Output::SendSession(frame) => self.link.send_session(&frame),
+                Output::SendLane(frame) => self.link.send_lane(&frame),
+                Output::Close { code, reason } => {
+                    tracing::debug!("router {}: {reason}", self.routers[self.router]);
+                    self.note_attempt(&reason);
+                    self.link.close(code, &reason);
+                }
+                Output::Answer(answer) => self.answer(answer),
+                Output::Load { slot } => self.storage.load(slot),
+                Output::Stored { slot, item } => self.storage.store(slot, item),
+                Output::Removed { slot } => self.storage.remove(slot),
+                Output::TokenChanged(token) => self.storage.store_token(token),
+            }
+        }
+        self.publish();
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        let Some(open) = self.open.remove(&answer.ticket) else {
+            return;
+        };
+        let result: Result<_, Failure> = answer.result;
+        // The caller may have gone away meanwhile.
+        let _ = open.answer.send(Answered { result, elapsed: open.since.elapsed() });
+    }
+
+    fn publish(&self) {
+        let ready = self.node.is_ready();
+        let statistics = self.node.statistics();
+        self.snapshot.send_if_modified(|shown| {
+            let assignment = self.node.assignment();
+            let same = shown.assignment.as_ref() == assignment
+                && (shown.client, shown.ready) == (self.node.client_id(), ready)
+                && shown.statistics == statistics;
+            if !same {
+                *shown = Snapshot {
+                    client: self.node.client_id(),
+                    assignment: assignment.cloned(),
+                    ready,
+                    statistics,
+                };
+            }
+            !same
+        });
+    }
+
+    /// Lets go of whoever waits for the first session, once there is one. Returns the end, should
+    /// there be none.
+    fn first_session(&mut self) -> Option<End> {
+        if self.node.is_ready() {
+            let first = self.first.take()?;
+            let gone = first.done.send(Ok(())).is_err();
+            return gone.then_some(End::Closed(None));
+        }
+        let routers = self.routers.len();
+        self.first.take_if(|first| first.attempts.len() >= routers).map(End::Failed)
+    }
+}
