@@ -1,7 +1,7 @@
 //! Seeds that once showed a mistake, each with what it was.
 
 /// Told again by the tests.
-pub(super) const SEEDS: [(u64, &str); 9] = [
+pub(super) const SEEDS: [(u64, &str); 12] = [
     (0, "an alternate that was out of reach when it was replaced stayed one for ever"),
     (5, "the same, with its server back before anything else happened"),
     (13, "the same, after a takeover"),
@@ -11,4 +11,7 @@ pub(super) const SEEDS: [(u64, &str); 9] = [
     (274, "a refused mirror of a lower epoch disowned the alternate of the higher one"),
     (276, "two servers that did not know each other took over one client"),
     (1344, "a server that restarted was outranked by what its earlier run had left behind"),
+    (1775, "an alternate first heard of by its status was not released"),
+    (4573, "a stalled forward came while the release was owed by a server that had died"),
+    (4715, "the same as 1775, with the alternate frozen"),
 ];

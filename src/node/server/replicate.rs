@@ -162,15 +162,20 @@ impl Server {
         }
         let record = Record {
             role: ClientRole::Alternate,
-            epoch,
+            epoch: epoch.clone(),
             alternate: None,
             mirror: Mirror::default(),
             sequence: 0,
-            former,
+            former: former.clone(),
             router: None,
             choice: None,
         };
         self.clients.insert(client, record);
+        if !self.config.planted.is(Fault::LostRelease) {
+            // The primary pays too, but may be lost before it has.
+            former.iter().for_each(|name| self.owe(name, client, &epoch));
+            self.pay_debts(Some(&client));
+        }
         self.status_changed(now);
     }
 
