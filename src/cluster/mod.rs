@@ -5,6 +5,8 @@
 
 mod board;
 mod choice;
+mod tally;
 
 pub use board::{Board, Member};
 pub use choice::{Choice, Weighed};
+pub use tally::{Count, Tally};

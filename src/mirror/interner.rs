@@ -1,5 +1,6 @@
 //! Values that many mirrors share, each kept once and named by a 32-bit handle.
 
+use crate::wire::{Fingerprint, Key};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use std::hash::{BuildHasher, Hash};
@@ -28,7 +29,25 @@ pub(super) struct Interner<T> {
     hasher: DefaultHashBuilder,
 }
 
-impl<T: Hash + Eq + Clone> Interner<T> {
+/// What can be interned.
+pub(super) trait Internable: Hash + Eq {
+    /// A copy that keeps no larger buffer alive.
+    fn detached(&self) -> Self;
+}
+
+impl Internable for Key {
+    fn detached(&self) -> Self {
+        Key::detached(self)
+    }
+}
+
+impl Internable for Fingerprint {
+    fn detached(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Internable> Interner<T> {
     pub(super) fn new() -> Self {
         let hasher = DefaultHashBuilder::default();
         Self { values: Slab::new(), handles: HashTable::new(), hasher }
@@ -41,7 +60,7 @@ impl<T: Hash + Eq + Clone> Interner<T> {
             self.values[handle.index()].1 += 1;
             return *handle;
         }
-        let handle = Handle::new(self.values.insert((value.clone(), 1)));
+        let handle = Handle::new(self.values.insert((value.detached(), 1)));
         let rehash = |at: &Handle| self.hasher.hash_one(&self.values[at.index()].0);
         self.handles.insert_unique(hash, handle, rehash);
         handle

@@ -4,7 +4,7 @@
 //! ring, passes over those used since it last came by, and takes the first one that was not.
 
 use super::Version;
-use crate::wire::Key;
+use crate::wire::{Key, Tag, Time};
 use hashbrown::HashMap;
 use slab::Slab;
 use std::sync::Arc;
@@ -16,6 +16,10 @@ const OVERHEAD: usize = 512;
 struct Item {
     key: Key,
     version: Arc<Version>,
+    /// The version's tag under this key: hashed once, sent with every reply.
+    tag: Tag,
+    /// The source need not be asked before.
+    fresh_until: Time,
     used: bool,
 }
 
@@ -48,11 +52,37 @@ impl Items {
         Some(Arc::clone(&item.version))
     }
 
+    /// The version under `key` and its tag, if the source need not be asked again now.
+    pub fn current(&mut self, key: &Key, now: Time) -> Option<(Arc<Version>, Tag)> {
+        let item = &mut self.items[*self.places.get(key)?];
+        if item.fresh_until <= now {
+            return None;
+        }
+        item.used = true;
+        Some((Arc::clone(&item.version), item.tag))
+    }
+
+    /// The tag of a version under `key`, if that version is here.
+    pub fn tag(&self, key: &Key, version: &Arc<Version>) -> Option<Tag> {
+        let item = &self.items[*self.places.get(key)?];
+        Arc::ptr_eq(&item.version, version).then_some(item.tag)
+    }
+
     /// Puts a version under its key, and makes room for it. One that is larger than the whole
-    /// budget is not kept.
-    pub fn insert(&mut self, key: &Key, version: Arc<Version>) {
+    /// budget is not kept. Until `fresh_until` the source need not be asked for it.
+    pub fn insert(&mut self, key: &Key, version: Arc<Version>, fresh_until: Time) {
+        if let Some(place) = self.places.get(key) {
+            let item = &mut self.items[*place];
+            if Arc::ptr_eq(&item.version, &version) {
+                item.fresh_until = fresh_until;
+                return;
+            }
+        }
         self.remove(key);
-        let item = Item { key: key.clone(), version, used: false };
+        // What is kept for long does not keep the buffer that the key arrived in.
+        let key = key.detached();
+        let tag = key.tag(&version.fingerprint().digest);
+        let item = Item { key: key.clone(), version, tag, fresh_until, used: false };
         if item.cost() > self.budget {
             return;
         }
@@ -61,7 +91,7 @@ impl Items {
         }
         self.bytes += item.cost();
         let place = self.items.insert(item);
-        self.places.insert(key.clone(), place);
+        self.places.insert(key, place);
     }
 
     /// Forgets the version under `key`.
@@ -111,13 +141,27 @@ mod tests {
         let mut items = Items::new(10 * (OVERHEAD + 100));
         let key = |number: usize| -> Key { format!("/{number}").parse().unwrap() };
         for number in 0..100 {
-            items.insert(&key(number), version(100));
+            items.insert(&key(number), version(100), Time::default());
             assert!(items.bytes() <= 10 * (OVERHEAD + 100));
             assert!(items.find(&key(0)).is_some(), "used all the time, gone at {number}");
         }
         assert!(items.find(&key(99)).is_some());
         assert!(items.find(&key(50)).is_none());
-        items.insert(&key(1), version(100_000));
+        items.insert(&key(1), version(100_000), Time::default());
         assert!(items.find(&key(1)).is_none(), "larger than the budget");
+    }
+
+    #[test]
+    fn an_item_is_current_until_the_source_must_be_asked_again() {
+        let mut items = Items::new(1 << 20);
+        let (key, version): (Key, _) = ("/a".parse().unwrap(), version(1));
+        let at = Time::from_micros;
+        items.insert(&key, Arc::clone(&version), at(10));
+        let (current, tag) = items.current(&key, at(9)).unwrap();
+        assert!(Arc::ptr_eq(&current, &version));
+        assert_eq!(tag, key.tag(&version.fingerprint().digest));
+        assert!(items.current(&key, at(10)).is_none() && items.find(&key).is_some());
+        items.insert(&key, Arc::clone(&version), at(20));
+        assert!(items.current(&key, at(19)).is_some(), "it was found unchanged");
     }
 }

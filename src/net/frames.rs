@@ -1,7 +1,8 @@
 //! Frames off a QUIC stream.
 
+use crate::wire::frame::Shape;
 use crate::wire::{DecodeError, Frame};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// How much is read from a stream at a time, at the most.
 const READ_SIZE: usize = 64 * 1024;
@@ -20,17 +21,20 @@ pub(crate) enum ReadFrameError {
     CutShort,
 }
 
-/// Reads frames off one stream.
+/// Reads frames off one stream: as slices of what came, but for those that came in pieces.
 pub(crate) struct FrameReader {
     stream: quinn::RecvStream,
-    buffer: BytesMut,
+    /// What came last and has not been read.
+    chunk: Bytes,
+    /// The beginning of a frame that came in pieces.
+    partial: BytesMut,
     limit: usize,
 }
 
 impl FrameReader {
     /// Accepts payloads of at most `limit` bytes.
     pub(crate) fn new(stream: quinn::RecvStream, limit: usize) -> Self {
-        Self { stream, buffer: BytesMut::new(), limit }
+        Self { stream, chunk: Bytes::new(), partial: BytesMut::new(), limit }
     }
 
     /// The next frame, or `None` at the end of the stream. Cancel-safe.
@@ -39,21 +43,60 @@ impl FrameReader {
             if let Some(frame) = self.buffered()? {
                 return Ok(Some(frame));
             }
-            match self.stream.read_chunk(READ_SIZE, true).await? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
-                None if self.buffer.is_empty() => return Ok(None),
-                None => return Err(ReadFrameError::CutShort),
+            if !self.fill().await? {
+                return if self.partial.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ReadFrameError::CutShort)
+                };
             }
         }
     }
 
+    /// Waits for more bytes; `false` at the end of the stream. Cancel-safe. All frames that were
+    /// [`buffered`](Self::buffered) must have been taken.
+    pub(crate) async fn fill(&mut self) -> Result<bool, quinn::ReadError> {
+        debug_assert!(self.chunk.is_empty(), "frames are taken before more is read");
+        match self.stream.read_chunk(READ_SIZE, true).await? {
+            Some(chunk) => self.chunk = chunk.bytes,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// The next frame that has already been read, if one has.
     pub(crate) fn buffered(&mut self) -> Result<Option<Frame>, DecodeError> {
-        Frame::split_from(&mut self.buffer, self.limit)
+        if self.partial.is_empty() {
+            let whole = Frame::slice_from(&mut self.chunk, self.limit)?;
+            if whole.is_none() && !self.chunk.is_empty() {
+                self.partial.extend_from_slice(&self.chunk);
+                self.chunk.clear();
+            }
+            return Ok(whole);
+        }
+        while !self.chunk.is_empty() {
+            // Until the length is known, byte by byte: it is soon.
+            let shape = Shape::peek(&self.partial, self.limit)?;
+            let total = shape.map_or(self.partial.len() + 1, |shape| shape.total);
+            let missing = total.saturating_sub(self.partial.len()).min(self.chunk.len());
+            self.partial.extend_from_slice(&self.chunk.split_to(missing));
+            if let Some(frame) = Frame::split_from(&mut self.partial, self.limit)? {
+                // Frames keep their bytes for long; the next one starts a buffer of its own.
+                self.partial = BytesMut::new();
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the peer has finished the stream inside a frame.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        !self.partial.is_empty()
     }
 
     /// Gives up the stream and what was read of it beyond the last frame.
-    pub(crate) fn into_rest(self) -> (quinn::RecvStream, BytesMut) {
-        (self.stream, self.buffer)
+    pub(crate) fn into_rest(self) -> (quinn::RecvStream, Bytes) {
+        let rest = if self.partial.is_empty() { self.chunk } else { self.partial.freeze() };
+        (self.stream, rest)
     }
 }

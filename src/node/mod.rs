@@ -11,5 +11,6 @@ pub mod client;
 mod fault;
 pub mod router;
 pub mod server;
+pub mod slots;
 
 pub use fault::{Fault, Planted};

@@ -1,14 +1,14 @@
 //! One bounded reader and one writer for every byte that crosses a network.
 //!
-//! A [`Reader`] walks a [`Bytes`] from the front and hands out slices of it without copying. It
-//! never allocates on behalf of a peer: every length is checked against a named limit before it is
+//! A [`Reader`] walks a [`Bytes`] from the front and hands out slices of it without copying: only a
+//! slice that is kept counts as a holder of the bytes. It never allocates on behalf of a peer: every length is checked against a named limit before it is
 //! used, and [`Reader::finish`] rejects what is left over. The functions of [`put`] are its mirror
 //! image, and assert the same limits, so that what we write is always what we would accept.
 //!
 //! Integers are QUIC variable-length integers (RFC 9000, section 16). Every encoding of a number is
 //! accepted, the shortest is written.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 /// Largest number a variable-length integer carries: 2^62 - 1.
 pub const MAX_VARINT: u64 = (1 << 62) - 1;
@@ -61,14 +61,23 @@ pub enum DecodeError {
 
 /// Reads fields off the front of a [`Bytes`].
 #[derive(Debug)]
-pub struct Reader {
-    rest: Bytes,
+pub struct Reader<'a> {
+    whole: &'a Bytes,
+    rest: &'a [u8],
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     /// Starts at the first of `bytes`.
-    pub fn new(bytes: Bytes) -> Self {
-        Self { rest: bytes }
+    pub fn new(bytes: &'a Bytes) -> Self {
+        Self { whole: bytes, rest: bytes }
+    }
+
+    /// Starts at a place within `bytes`.
+    ///
+    /// # Panics
+    /// If `bytes` is shorter.
+    pub fn starting_at(bytes: &'a Bytes, place: usize) -> Self {
+        Self { whole: bytes, rest: &bytes[place..] }
     }
 
     /// How many bytes are still to be read.
@@ -78,16 +87,15 @@ impl Reader {
 
     /// Reads one byte.
     pub fn byte(&mut self, what: &'static str) -> Result<u8, DecodeError> {
-        if self.rest.is_empty() {
-            return Err(DecodeError::Truncated { what });
-        }
-        Ok(self.rest.get_u8())
+        let (first, rest) = self.rest.split_first().ok_or(DecodeError::Truncated { what })?;
+        self.rest = rest;
+        Ok(*first)
     }
 
     /// Reads one variable-length integer of at most `limit`.
     pub fn varint(&mut self, what: &'static str, limit: u64) -> Result<u64, DecodeError> {
-        let (found, length) = peek_varint(&self.rest).ok_or(DecodeError::Truncated { what })?;
-        self.rest.advance(length);
+        let (found, length) = peek_varint(self.rest).ok_or(DecodeError::Truncated { what })?;
+        self.rest = &self.rest[length..];
         if found > limit {
             return Err(DecodeError::AboveLimit { what, found, limit });
         }
@@ -96,34 +104,27 @@ impl Reader {
 
     /// Reads exactly `N` bytes.
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
-        if self.rest.len() < N {
-            return Err(DecodeError::Truncated { what });
-        }
-        let mut array = [0; N];
-        self.rest.copy_to_slice(&mut array);
-        Ok(array)
+        let (array, rest) =
+            self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated { what })?;
+        self.rest = rest;
+        Ok(*array)
     }
 
     /// Reads a length of at most `limit`, then as many bytes, as a slice of the input.
     pub fn bytes(&mut self, what: &'static str, limit: usize) -> Result<Bytes, DecodeError> {
-        let length = self.varint(what, limit as u64)? as usize;
-        if self.rest.len() < length {
-            return Err(DecodeError::Truncated { what });
-        }
-        Ok(self.rest.split_to(length))
+        self.slice(what, limit).map(|bytes| self.whole.slice_ref(bytes))
     }
 
     /// Reads a length of at most `limit`, then as many bytes of UTF-8.
-    pub fn text(&mut self, what: &'static str, limit: usize) -> Result<String, DecodeError> {
-        let bytes = self.bytes(what, limit)?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| DecodeError::Invalid { what, why: "it is not UTF-8" })?;
-        Ok(text.to_owned())
+    pub fn text(&mut self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
+        let bytes = self.slice(what, limit)?;
+        std::str::from_utf8(bytes)
+            .map_err(|_| DecodeError::Invalid { what, why: "it is not UTF-8" })
     }
 
     /// Takes everything that is left.
     pub fn rest(&mut self) -> Bytes {
-        self.rest.split_to(self.rest.len())
+        self.whole.slice_ref(std::mem::take(&mut self.rest))
     }
 
     /// Ends the reading: nothing may be left over.
@@ -133,17 +134,26 @@ impl Reader {
             count => Err(DecodeError::Trailing { what, count }),
         }
     }
+
+    fn slice(&mut self, what: &'static str, limit: usize) -> Result<&'a [u8], DecodeError> {
+        let length = self.varint(what, limit as u64)? as usize;
+        let (bytes, rest) =
+            self.rest.split_at_checked(length).ok_or(DecodeError::Truncated { what })?;
+        self.rest = rest;
+        Ok(bytes)
+    }
 }
 
 /// Reads the variable-length integer at the start of `bytes`; also returns how many bytes it takes.
 /// `None` when it is cut short.
 pub fn peek_varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    let length = 1usize << (first >> 6);
-    let field = bytes.get(..length)?;
-    let head = u64::from(first & 0x3f);
-    let value = field[1..].iter().fold(head, |value, byte| (value << 8) | u64::from(*byte));
-    Some((value, length))
+    let value = match bytes.first()? >> 6 {
+        0 => (u64::from(bytes[0]), 1),
+        1 => (u64::from(u16::from_be_bytes(*bytes.first_chunk()?) & 0x3fff), 2),
+        2 => (u64::from(u32::from_be_bytes(*bytes.first_chunk()?) & 0x3fff_ffff), 4),
+        _ => (u64::from_be_bytes(*bytes.first_chunk()?) & MAX_VARINT, 8),
+    };
+    Some(value)
 }
 
 /// The writing side.
@@ -217,7 +227,7 @@ mod tests {
 
     #[test]
     fn limits_are_checked_before_lengths_are_used() {
-        let mut reader = Reader::new(Bytes::from_static(&[0xff; 8]));
+        let mut reader = Reader::new(const { &Bytes::from_static(&[0xff; 8]) });
         let error = reader.bytes("key", 1024).unwrap_err();
         assert_eq!(error, DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 });
     }
@@ -233,7 +243,8 @@ mod tests {
 
         #[test]
         fn reading_anything_never_panics(bytes: Vec<u8>, limit: usize) {
-            let mut reader = Reader::new(Bytes::from(bytes));
+            let bytes = Bytes::from(bytes);
+            let mut reader = Reader::new(&bytes);
             let _ = reader.varint("number", limit as u64);
             let _ = reader.bytes("bytes", limit);
             let _ = reader.array::<16>("array");

@@ -3,7 +3,7 @@
 //! Whoever forwards a frame needs no more than this; whoever owns it decodes the payload.
 
 use super::codec::{DecodeError, Reader, peek_varint, put};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// Longest body that travels inside a frame; a longer one has a stream of its own.
 pub const MAX_INLINE_BODY: usize = 16 * 1024;
@@ -128,8 +128,49 @@ impl FrameType {
 
     /// The type with this number.
     pub fn from_byte(byte: u8) -> Result<Self, DecodeError> {
-        let known = Self::ALL.into_iter().find(|known| *known as u8 == byte);
-        known.ok_or(DecodeError::Unknown { what: "frame type", found: u64::from(byte) })
+        const BY_BYTE: [Option<FrameType>; 256] = {
+            let mut by_byte = [None; 256];
+            let mut place = 0;
+            while place < FrameType::ALL.len() {
+                by_byte[FrameType::ALL[place] as usize] = Some(FrameType::ALL[place]);
+                place += 1;
+            }
+            by_byte
+        };
+        let found = u64::from(byte);
+        BY_BYTE[usize::from(byte)].ok_or(DecodeError::Unknown { what: "frame type", found })
+    }
+}
+
+/// What the first bytes of a frame say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    kind: FrameType,
+    /// The size of its type and length.
+    header: usize,
+    /// The size of all of it.
+    pub total: usize,
+}
+
+impl Shape {
+    /// Reads the type and the length that start `bytes`; `None` while they are cut short.
+    ///
+    /// # Errors
+    /// An unknown type, or a payload above `limit`.
+    pub fn peek(bytes: &[u8], limit: usize) -> Result<Option<Self>, DecodeError> {
+        let Some((first, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        let kind = FrameType::from_byte(*first)?;
+        let Some((length, size)) = peek_varint(rest) else {
+            return Ok(None);
+        };
+        if length > limit as u64 {
+            let limit = limit as u64;
+            return Err(DecodeError::AboveLimit { what: "frame", found: length, limit });
+        }
+        let header = 1 + size;
+        Ok(Some(Self { kind, header, total: header + length as usize }))
     }
 }
 
@@ -147,15 +188,39 @@ impl Frame {
     /// # Panics
     /// If the payload is above `limit`: every field has a limit, and they add up to less.
     pub fn build(kind: FrameType, limit: usize, fill: impl FnOnce(&mut BytesMut)) -> Self {
-        let mut payload = BytesMut::with_capacity(64);
-        fill(&mut payload);
-        assert!(payload.len() <= limit, "a {kind:?} frame of {} bytes", payload.len());
-        let header = 1 + put::varint_size(payload.len() as u64);
-        let mut whole = BytesMut::with_capacity(header + payload.len());
-        whole.extend_from_slice(&[kind as u8]);
-        put::varint(&mut whole, payload.len() as u64);
-        whole.extend_from_slice(&payload);
+        let mut whole = BytesMut::with_capacity(64);
+        let header = Self::append(&mut whole, kind, limit, 0, fill);
         Self { kind, whole: whole.freeze(), header }
+    }
+
+    /// Writes a frame behind what `out` already holds, but for the last `rest` bytes of its payload,
+    /// which the caller adds; returns the size of its type and length.
+    ///
+    /// # Panics
+    /// As [`Frame::build`].
+    pub fn append(
+        out: &mut BytesMut,
+        kind: FrameType,
+        limit: usize,
+        rest: usize,
+        fill: impl FnOnce(&mut BytesMut),
+    ) -> usize {
+        let start = out.len();
+        // Most frames are shorter than 64 bytes, and their length takes one byte; the payload of a
+        // longer one moves up a little when its length is known.
+        out.extend_from_slice(&[kind as u8, 0]);
+        let payload = out.len();
+        fill(out);
+        let here = out.len() - payload;
+        let length = here + rest;
+        assert!(length <= limit, "a {kind:?} frame of {length} bytes");
+        let size = put::varint_size(length as u64);
+        if size > 1 {
+            out.put_bytes(0, size - 1);
+            out.copy_within(payload..payload + here, start + 1 + size);
+        }
+        put::varint(&mut &mut out[start + 1..], length as u64);
+        1 + size
     }
 
     /// What the frame is.
@@ -169,8 +234,8 @@ impl Frame {
     }
 
     /// A reader over the payload.
-    pub fn payload(&self) -> Reader {
-        Reader::new(self.whole.slice(self.header..))
+    pub fn payload(&self) -> Reader<'_> {
+        Reader::starting_at(&self.whole, self.header)
     }
 
     /// The request id that starts the payload of every lane frame.
@@ -183,41 +248,33 @@ impl Frame {
     /// # Errors
     /// An unknown type, or a payload above `limit`. The stream cannot be read any further.
     pub fn split_from(buffer: &mut BytesMut, limit: usize) -> Result<Option<Self>, DecodeError> {
-        let Some(first) = buffer.first() else {
+        let shape = Shape::peek(buffer, limit)?;
+        let Some(Shape { kind, header, total }) = shape.filter(|it| it.total <= buffer.len())
+        else {
             return Ok(None);
         };
-        let kind = FrameType::from_byte(*first)?;
-        let Some((length, size)) = peek_varint(&buffer[1..]) else {
-            return Ok(None);
-        };
-        if length > limit as u64 {
-            let limit = limit as u64;
-            return Err(DecodeError::AboveLimit { what: "frame", found: length, limit });
-        }
-        let header = 1 + size;
-        let total = header + length as usize;
-        if buffer.len() < total {
-            buffer.reserve(total - buffer.len());
-            return Ok(None);
-        }
         Ok(Some(Self { kind, whole: buffer.split_to(total).freeze(), header }))
     }
 
-    /// Reads a frame that is all of `bytes`, as one is inside another.
-    pub fn parse(mut bytes: Bytes, limit: usize) -> Result<Self, DecodeError> {
-        let whole = bytes.clone();
-        let Some(first) = bytes.first() else {
-            return Err(DecodeError::Truncated { what: "frame" });
+    /// Takes the frame that starts `bytes`, as a slice of them; otherwise as
+    /// [`Frame::split_from`].
+    pub fn slice_from(bytes: &mut Bytes, limit: usize) -> Result<Option<Self>, DecodeError> {
+        let shape = Shape::peek(bytes, limit)?;
+        let Some(Shape { kind, header, total }) = shape.filter(|it| it.total <= bytes.len()) else {
+            return Ok(None);
         };
-        let kind = FrameType::from_byte(*first)?;
-        bytes.advance(1);
-        let before = bytes.len();
-        let mut reader = Reader::new(bytes);
+        Ok(Some(Self { kind, whole: bytes.split_to(total), header }))
+    }
+
+    /// Reads a frame that is all of `bytes`, as one is inside another.
+    pub fn parse(bytes: Bytes, limit: usize) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(&bytes);
+        let kind = FrameType::from_byte(reader.byte("frame")?)?;
         let length = reader.varint("frame", limit as u64)? as usize;
-        let header = 1 + before - reader.remaining();
+        let header = bytes.len() - reader.remaining();
         match reader.remaining().cmp(&length) {
             std::cmp::Ordering::Less => Err(DecodeError::Truncated { what: "frame" }),
-            std::cmp::Ordering::Equal => Ok(Self { kind, whole, header }),
+            std::cmp::Ordering::Equal => Ok(Self { kind, whole: bytes, header }),
             std::cmp::Ordering::Greater => {
                 let count = reader.remaining() - length;
                 Err(DecodeError::Trailing { what: "frame", count })
@@ -262,7 +319,12 @@ mod tests {
                     read.push(frame);
                 }
             }
-            prop_assert_eq!(read, vec![first, second]);
+            prop_assert_eq!(&read, &[first, second]);
+            let mut whole = Bytes::from(stream);
+            while let Some(frame) = Frame::slice_from(&mut whole, MAX_PAYLOAD).unwrap() {
+                prop_assert_eq!(frame, read.remove(0));
+            }
+            prop_assert!(read.is_empty() && whole.is_empty());
         }
 
         #[test]

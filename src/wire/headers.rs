@@ -79,7 +79,7 @@ impl HeaderBlock {
             let (found, limit) = (bytes.len() as u64, MAX_HEADER_BLOCK as u64);
             return Err(DecodeError::AboveLimit { what: "header block", found, limit });
         }
-        let mut reader = Reader::new(bytes.clone());
+        let mut reader = Reader::new(&bytes);
         let mut last = 0;
         while reader.remaining() > 0 {
             let code = reader.varint("header code", 63)?;
@@ -118,8 +118,8 @@ impl HeaderBlock {
     }
 
     /// The headers, in the order of their codes.
-    pub fn iter(&self) -> impl Iterator<Item = (HeaderName, String)> + use<> {
-        let mut reader = Reader::new(self.0.clone());
+    pub fn iter(&self) -> impl Iterator<Item = (HeaderName, &str)> {
+        let mut reader = Reader::new(&self.0);
         std::iter::from_fn(move || {
             let code = reader.varint("header code", 63).ok()?;
             let name = NAMES.iter().find(|name| **name as u64 == code)?;
@@ -128,7 +128,7 @@ impl HeaderBlock {
     }
 
     /// The value of one header.
-    pub fn value(&self, wanted: HeaderName) -> Option<String> {
+    pub fn value(&self, wanted: HeaderName) -> Option<&str> {
         self.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value)
     }
 }

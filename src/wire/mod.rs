@@ -9,6 +9,7 @@ pub mod codec;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod gather;
 pub mod headers;
 pub mod lane;
 pub mod session;

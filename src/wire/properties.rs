@@ -1,9 +1,10 @@
 //! What holds for every frame: it survives the wire, and no bytes at all make a decoder panic.
 
-use super::backplane::{Message, ServerHello};
+use super::backplane::{Message, ServerHello, UseCachedBy, gather_reply};
 use super::codec::{Reader, put};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
+use super::gather::Gather;
 use super::lane::{BodyStart, Get, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Welcome};
 use super::strategies;
@@ -18,10 +19,6 @@ fn received(frame: &Frame) -> Frame {
     let split = Frame::split_from(&mut stream, MAX_BACKPLANE_PAYLOAD).unwrap().unwrap();
     assert!(stream.is_empty());
     split
-}
-
-fn received_payload(frame: &Frame) -> Reader {
-    received(frame).payload()
 }
 
 /// One way of damaging bytes.
@@ -74,29 +71,29 @@ fn damaged_frame() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn hellos_survive(value in strategies::hello()) {
-        prop_assert_eq!(Hello::decode(received_payload(&value.encode())), Ok(value));
+        prop_assert_eq!(Hello::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
     fn welcomes_survive(value in strategies::welcome()) {
-        prop_assert_eq!(Welcome::decode(received_payload(&value.encode())), Ok(value));
+        prop_assert_eq!(Welcome::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
     fn assignments_survive(value in strategies::assigned()) {
-        prop_assert_eq!(Assigned::decode(received_payload(&value.encode())), Ok(value));
+        prop_assert_eq!(Assigned::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
     fn goaways_survive(value in strategies::goaway()) {
-        prop_assert_eq!(GoawayReason::decode(received_payload(&value.encode())), Ok(value));
+        prop_assert_eq!(GoawayReason::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
     fn requests_survive(value in strategies::get()) {
         let frame = value.encode();
         prop_assert_eq!(frame.request_id(), Ok(value.request_id));
-        prop_assert_eq!(Get::decode(received_payload(&frame)), Ok(value));
+        prop_assert_eq!(Get::decode(received(&frame).payload()), Ok(value));
     }
 
     #[test]
@@ -108,7 +105,7 @@ proptest! {
 
     #[test]
     fn body_starts_survive(value in strategies::body_start()) {
-        prop_assert_eq!(BodyStart::decode(received_payload(&value.encode())), Ok(value));
+        prop_assert_eq!(BodyStart::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
@@ -116,13 +113,34 @@ proptest! {
         for kind in [FrameType::ServerHello, FrameType::ServerWelcome] {
             let frame = value.encode(kind);
             prop_assert_eq!(frame.kind(), kind);
-            prop_assert_eq!(ServerHello::decode(received_payload(&frame)), Ok(value.clone()));
+            prop_assert_eq!(ServerHello::decode(received(&frame).payload()), Ok(value.clone()));
         }
     }
 
     #[test]
     fn backplane_messages_survive(value in strategies::message()) {
         prop_assert_eq!(Message::decode(&received(&value.encode())), Ok(value));
+    }
+
+    #[test]
+    fn gathered_frames_are_the_same_as_single_ones(
+        values in prop::collection::vec((strategies::message(), strategies::reply()), 0..5),
+    ) {
+        let (mut gather, mut single) = (Gather::default(), Vec::new());
+        for (message, reply) in values {
+            message.gather(&mut gather);
+            single.extend_from_slice(message.encode().bytes());
+            let by = Some(UseCachedBy::Crc);
+            gather_reply(&mut gather, 7, None, by, &reply);
+            let inner = reply.encode();
+            let wrapped = Message::Reply { request_id: 7, assignment: None, by, inner };
+            single.extend_from_slice(wrapped.encode().bytes());
+            prop_assert_eq!(gather.len(), single.len());
+        }
+        let mut pieces = Vec::new();
+        gather.take(&mut pieces);
+        prop_assert_eq!(pieces.concat(), single);
+        prop_assert!(gather.is_empty());
     }
 
     #[test]
@@ -154,7 +172,8 @@ proptest! {
 
     #[test]
     fn names_never_panic(bytes: Vec<u8>) {
-        let mut reader = Reader::new(Bytes::from(bytes));
+        let bytes = Bytes::from(bytes);
+        let mut reader = Reader::new(&bytes);
         if let Ok(Some(name)) = Name::decode_option(&mut reader) {
             prop_assert_eq!(Name::new(name.as_str()), Ok(name));
         }

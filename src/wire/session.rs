@@ -268,7 +268,7 @@ mod tests {
             for number in [slots, in_flight, 0] {
                 put::varint(&mut out, number);
             }
-            Limits::decode(&mut Reader::new(out.freeze()))
+            Limits::decode(&mut Reader::new(&out.freeze()))
         };
         assert!(read(1, 1).is_ok() && read(MAX_SLOTS, MAX_VARINT).is_ok());
         assert!(read(0, 1).is_err() && read(1, 0).is_err() && read(MAX_SLOTS + 1, 1).is_err());

@@ -221,12 +221,15 @@ pub(crate) fn forward() -> BoxedStrategy<Forward> {
         Just(How::Takeover),
         Just(How::Standby),
     ];
-    let parts = (number(), client_id(), epoch(), how, number(), former(), inner());
+    let named = any::<bool>();
+    let parts = (number(), client_id(), (epoch(), named), how, number(), former(), inner());
     parts
-        .prop_map(|(request_id, client, epoch, how, deadline_ms, former, inner)| Forward {
+        .prop_map(|(request_id, client, (epoch, named), how, deadline_ms, former, inner)| Forward {
             request_id,
             client,
-            epoch,
+            term: epoch.term,
+            change: epoch.change,
+            primary: named.then_some(epoch.primary),
             how,
             deadline_ms,
             former,

@@ -56,7 +56,7 @@ impl Token {
 
     /// Reads what was sealed.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::new(&bytes);
         let token = Self {
             client: ClientId::decode(&mut reader)?,
             pool: Name::decode(&mut reader)?,

@@ -240,7 +240,7 @@ fn encode_item(slot: u32, item: &Item) -> BytesMut {
 
 /// Reads the header of an item's file, and where its bytes start.
 fn decode_item(file: Bytes) -> Result<(SavedItem, usize), DecodeError> {
-    let mut reader = Reader::new(file.clone());
+    let mut reader = Reader::new(&file);
     check_magic(&mut reader, ITEM_MAGIC)?;
     let slot = reader.varint("slot", MAX_SLOTS - 1)? as u32;
     let key = Key::decode(&mut reader)?;
@@ -265,7 +265,7 @@ fn encode_token(token: &[u8]) -> BytesMut {
 
 fn decode_token(file: Vec<u8>) -> Result<Bytes, DecodeError> {
     let file = Bytes::from(file);
-    let mut reader = Reader::new(file.clone());
+    let mut reader = Reader::new(&file);
     check_magic(&mut reader, TOKEN_MAGIC)?;
     let token = reader.bytes("token", MAX_TOKEN)?;
     let end = file.len() - reader.remaining();

@@ -38,7 +38,7 @@ pub(super) enum Event {
 /// A body's stream, behind its first frame.
 pub(super) struct BodyStream {
     stream: RecvStream,
-    rest: BytesMut,
+    rest: Bytes,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Up, Lost>> + Send>>;

@@ -68,7 +68,7 @@ async fn pass_on(shell: &Rc<Shell>, request_id: u64, route: BodyRoute, frames: F
         shell.bodies.borrow_mut().insert(request_id, stop);
         if let Ok(mut out) = connection.open_uni().await {
             let (from, first) = frames.into_rest();
-            let pieces = pass_pieces(from, &mut out, route.start, first.freeze());
+            let pieces = pass_pieces(from, &mut out, route.start, first);
             let whole = tokio::select! {
                 whole = pieces => whole,
                 _ = &mut stopped => false,

@@ -1,73 +1,90 @@
-//! The assignments of all clients: names outside, packed entries in the shared table inside.
+//! The assignments of all clients, as one worker reads and changes them.
 
+use super::Shared;
+use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::{Assignment, ClientId, Name};
 use hashbrown::HashMap;
-
-/// Under what title the primary is asked, until it has confirmed that it lists the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Title {
-    /// It has confirmed.
-    Known,
-    /// The client is fresh, and the primary may hand it on.
-    Assign,
-    /// The client was handed on, and the primary must serve it.
-    HandedOn,
-    /// The primary is to take the client over.
-    Takeover,
-}
-
-/// What a router knows of one client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Assigned {
-    pub(super) assignment: Assignment,
-    pub(super) title: Title,
-}
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// Who services whom.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assignments {
-    table: HashMap<ClientId, Assigned>,
+    shared: Arc<Shared>,
     /// Servers that may list a client from lower epochs, while a new primary has not confirmed.
     former: HashMap<ClientId, Vec<Name>>,
 }
 
 impl Assignments {
-    pub(super) fn find(&self, client: &ClientId) -> Option<Assigned> {
-        self.table.get(client).cloned()
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, former: HashMap::new() }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn find(&self, client: &ClientId) -> Option<Entry> {
+        self.shared.table.get(client)
+    }
+
+    /// The name of a server.
+    pub(super) fn name(&self, server: ServerIndex) -> &Name {
+        self.shared.names.name(server)
+    }
+
+    /// An entry with the names that it stands for.
+    pub(super) fn spell(&self, entry: Entry) -> Assignment {
+        self.shared.names.assignment(entry)
+    }
+
+    /// An assignment as an entry. `None` if there are more servers than can be told apart.
+    pub(super) fn pack(&self, assignment: &Assignment, title: Title) -> Option<Entry> {
+        self.shared.names.pack(assignment, title)
     }
 
     /// Takes an assignment if it is higher than the one that is known; `false` if it is not.
-    pub(super) fn raise(&mut self, client: ClientId, new: Assignment, title: Title) -> bool {
-        if self.table.get(&client).is_some_and(|known| known.assignment.epoch >= new.epoch) {
+    pub(super) fn raise(&mut self, client: ClientId, new: Entry) -> bool {
+        let names = &self.shared.names;
+        let higher = |known: Option<Entry>| {
+            let lower = |known| names.compare(known, new) == Ordering::Less;
+            known.is_none_or(lower).then_some(new)
+        };
+        let (before, after) = self.shared.table.update(client, higher);
+        if before == after {
             return false;
         }
-        self.set(client, new, title);
+        self.forget_former_of(&client, new.title());
         true
     }
 
     /// Takes an assignment whatever is known.
-    pub(super) fn set(&mut self, client: ClientId, new: Assignment, title: Title) {
-        if title == Title::Known {
-            self.former.remove(&client);
-        }
-        self.table.insert(client, Assigned { assignment: new, title });
+    pub(super) fn set(&mut self, client: ClientId, new: Entry) {
+        self.forget_former_of(&client, new.title());
+        self.shared.table.set(client, new);
+    }
+
+    /// Takes an assignment in place of one that was read before; `false` if it has changed since.
+    pub(super) fn replace(&mut self, client: ClientId, old: Entry, new: Entry) -> bool {
+        let same = |known: Option<Entry>| (known == Some(old)).then_some(new);
+        let (before, _) = self.shared.table.update(client, same);
+        before == Some(old)
     }
 
     /// The primary has answered: it lists the client.
-    pub(super) fn confirm(&mut self, client: &ClientId) {
-        if let Some(known) = self.table.get_mut(client) {
-            known.title = Title::Known;
+    pub(super) fn confirm(&mut self, client: &ClientId, known: Entry) {
+        if known.title() != Title::Known {
+            self.replace(*client, known, known.with_title(Title::Known));
             self.former.remove(client);
         }
     }
 
     /// A client that was to be given to a server as a fresh one has to be looked for first.
     pub(super) fn forget_fresh(&mut self, client: &ClientId) {
-        if let Some(known) = self.table.get_mut(client)
-            && matches!(known.title, Title::Assign | Title::HandedOn)
-        {
-            known.title = Title::Known;
-        }
+        let fresh = |entry: &Entry| matches!(entry.title(), Title::Assign | Title::HandedOn);
+        self.shared.table.update(*client, |known| {
+            known.filter(fresh).map(|entry| entry.with_title(Title::Known))
+        });
     }
 
     /// Notes a server that may still list the client from a lower epoch.
@@ -83,11 +100,17 @@ impl Assignments {
     }
 
     pub(super) fn remove(&mut self, client: &ClientId) {
-        self.table.remove(client);
+        self.shared.table.remove(client);
         self.former.remove(client);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.shared.table.len()
+    }
+
+    fn forget_former_of(&mut self, client: &ClientId, title: Title) {
+        if title == Title::Known {
+            self.former.remove(client);
+        }
     }
 }

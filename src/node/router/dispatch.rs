@@ -4,10 +4,11 @@
 //! is made primary in the next term and asked to take over. When that cannot be asked either, all
 //! servers are asked who holds the client, before it is assigned afresh.
 
-use super::{Request, Router, Stage, Title};
+use super::{Output, Request, Router, Stage};
+use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, How, Message};
-use crate::wire::{Assignment, ClientId, Name, Time};
+use crate::wire::backplane::{Forward, How, Message, Status};
+use crate::wire::{Assignment, ClientId, Epoch, Time};
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
 const MAX_ATTEMPTS: u32 = 16;
@@ -20,22 +21,42 @@ impl Router {
             let text = "no server answered: try again".to_owned();
             return self.answer_unavailable(request, text);
         }
-        if self.resolutions.contains_key(&client) || !self.settle_on_usable(now, client) {
-            request.stage = Stage::Waiting;
-            let number = self.number();
-            self.requests.insert(number, request);
-            return;
+        let mut entry = self.entry_of(&request);
+        let primary = entry.map(Entry::primary);
+        let resolved = self.resolutions.is_empty() || !self.resolutions.contains_key(&client);
+        if resolved && primary.is_some_and(|primary| self.servers.is_usable(primary)) {
+            // The usual case: nothing to settle.
+        } else if resolved && self.settle_on_usable(now, client, entry) {
+            entry = self.assignments.find(&client);
+        } else {
+            return self.wait(request);
         }
-        let Some(assigned) = self.assignments.find(&client) else {
+        let Some(entry) = entry else {
             let text = "the client is not known any more: reconnect".to_owned();
             return self.answer_unavailable(request, text);
         };
-        // A new number for each attempt, so that a late answer to an earlier one is not taken for
-        // the answer to this one.
-        let request_id = self.number();
-        let epoch = assigned.assignment.epoch;
-        let server = epoch.primary.clone();
-        let how = match assigned.title {
+        request.attempts += 1;
+        request.stage = Stage::Asked { entry };
+        self.forward(now, entry, request);
+    }
+
+    /// What the table says of the request's client. Another worker may have forgotten the client
+    /// while it has a session here: then its session's own memory holds.
+    fn entry_of(&mut self, request: &Request) -> Option<Entry> {
+        let found = self.assignments.find(&request.client);
+        let session = self.sessions.get_mut(request.session.0)?;
+        if found.is_some() {
+            session.entry = found;
+        } else if let Some(entry) = session.entry {
+            self.assignments.raise(request.client, entry);
+        }
+        session.entry
+    }
+
+    /// Asks the primary. A new number for each attempt, so that a late answer to an earlier one is
+    /// not taken for the answer to this one.
+    fn forward(&mut self, now: Time, entry: Entry, request: Request) {
+        let how = match entry.title() {
             Title::Known => How::Known,
             Title::Assign => How::Assign,
             Title::HandedOn => How::HandedOn,
@@ -43,30 +64,41 @@ impl Router {
         };
         let former = match how {
             How::Known => Vec::new(),
-            _ => self.assignments.former(&client),
+            _ => self.assignments.former(&request.client),
         };
+        let (client, inner) = (request.client, request.frame.clone());
         let deadline_ms = request.deadline.since(now).as_millis() as u64;
-        let inner = request.frame.clone();
-        let forward =
-            Forward { request_id, client, epoch: epoch.clone(), how, deadline_ms, former, inner };
-        request.attempts += 1;
-        request.stage = Stage::Asked { server: server.clone(), epoch };
-        self.requests.insert(request_id, request);
-        self.send(&server, Message::Forward(forward));
+        let message = Message::Forward(Forward {
+            request_id: self.requests.insert(request),
+            client,
+            term: entry.term(),
+            change: entry.change(),
+            primary: None,
+            how,
+            deadline_ms,
+            former,
+            inner,
+        });
+        let server = entry.primary();
+        let worker = client.owner(self.servers.workers(server));
+        self.outputs.push_back(Output::ToServer { server, worker, message });
+    }
+
+    pub(super) fn wait(&mut self, mut request: Request) {
+        request.stage = Stage::Waiting;
+        let number = self.requests.insert(request);
+        self.waiting.insert(number);
     }
 
     /// Makes sure that the client's primary can be asked, by takeover if need be. `false` if that
     /// has to wait.
-    fn settle_on_usable(&mut self, now: Time, client: ClientId) -> bool {
-        let Some(assigned) = self.assignments.find(&client) else {
+    fn settle_on_usable(&mut self, now: Time, client: ClientId, entry: Option<Entry>) -> bool {
+        let Some(entry) = entry else {
             return true;
         };
-        if self.is_usable(assigned.assignment.primary()) {
-            return true;
-        }
-        match assigned.assignment.alternate.clone() {
-            Some(alternate) if self.is_usable(&alternate) => {
-                self.take_over(client, &alternate, &assigned.assignment)
+        match entry.alternate() {
+            Some(alternate) if self.servers.is_usable(alternate) => {
+                self.take_over(client, alternate, entry)
             }
             _ => self.resolve(now, client),
         }
@@ -74,31 +106,46 @@ impl Router {
 
     /// Makes the alternate primary in the next term. It becomes true when the alternate acts on it.
     /// `false`, and nothing changes, where there is no higher term.
-    pub(super) fn take_over(&mut self, client: ClientId, by: &Name, old: &Assignment) -> bool {
-        let Some(epoch) = old.epoch.next_term(by.clone()) else {
+    pub(super) fn take_over(&mut self, client: ClientId, by: ServerIndex, old: Entry) -> bool {
+        let Some(new) = Entry::new(old.term() + 1, 0, by, None, Title::Takeover) else {
             return false;
         };
+        if self.assignments.find(&client) == Some(old) {
+            if !self.assignments.replace(client, old, new) {
+                // Another worker was faster: its decision holds.
+                return true;
+            }
+        } else {
+            self.assignments.set(client, new);
+        }
         self.takeovers += 1;
-        self.assignments.add_former(client, old.primary());
-        self.assignments.set(client, Assignment { epoch, alternate: None }, Title::Takeover);
+        let former = self.assignments.name(old.primary()).clone();
+        self.assignments.add_former(client, &former);
         true
     }
 
     /// Gives the client to a server afresh, at a term above all that is known. Nothing changes
     /// where there is no higher term.
-    pub(super) fn reassign(&mut self, client: ClientId, to: &Name, old: &Assignment, title: Title) {
-        let Some(epoch) = old.epoch.next_term(to.clone()) else {
+    pub(super) fn reassign(&mut self, client: ClientId, to: ServerIndex, old: Entry, title: Title) {
+        let Some(new) = Entry::new(old.term() + 1, 0, to, None, title) else {
             return;
         };
         if title == Title::Assign {
             // Nobody holds the client; whoever did may come back and must let go.
-            self.assignments.add_former(client, old.primary());
-            if let Some(alternate) = &old.alternate {
-                self.assignments.add_former(client, alternate);
+            for server in [Some(old.primary()), old.alternate()].into_iter().flatten() {
+                let name = self.assignments.name(server).clone();
+                self.assignments.add_former(client, &name);
             }
         }
-        self.board.count_sent(to);
-        self.assignments.set(client, Assignment { epoch, alternate: None }, title);
+        let name = self.assignments.name(to).clone();
+        self.board.count_sent(&name);
+        self.assignments.set(client, new);
+    }
+
+    /// An entry for a client that no server lists yet.
+    pub(super) fn fresh_entry(&self, primary: ServerIndex) -> Option<Entry> {
+        let epoch = Epoch::new(1, self.assignments.name(primary).clone());
+        self.assignments.pack(&Assignment { epoch, alternate: None }, Title::Assign)
     }
 
     /// Sends a request again. One that is not idempotent is sent at most once.
@@ -118,17 +165,13 @@ impl Router {
 
     /// Tries again to send the requests that wait, of one client or of all.
     pub(super) fn dispatch_waiting(&mut self, now: Time, only: Option<ClientId>) {
-        let waits = |request: &Request| {
-            request.stage == Stage::Waiting && only.is_none_or(|only| only == request.client)
-        };
-        let waiting: Vec<_> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| waits(request))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in waiting {
-            if let Some(request) = self.requests.remove(&number) {
+        for number in std::mem::take(&mut self.waiting) {
+            let Some(request) = self.requests.get(number) else {
+                continue;
+            };
+            if only.is_some_and(|only| only != request.client) {
+                self.waiting.insert(number);
+            } else if let Some(request) = self.requests.remove(number) {
                 self.dispatch(now, request);
             }
         }
@@ -141,10 +184,10 @@ impl Router {
             .iter()
             .filter(|(_, request)| now >= request.deadline)
             .filter(|(_, request)| !matches!(request.stage, Stage::Body { begun: true, .. }))
-            .map(|(number, _)| *number)
+            .map(|(number, _)| number)
             .collect();
         for number in late {
-            if let Some(request) = self.requests.remove(&number) {
+            if let Some(request) = self.requests.remove(number) {
                 let limit = self.config.request_timeout.as_millis();
                 let text = format!("no server answered within {limit} ms: try again");
                 self.answer_unavailable(request, text);
@@ -152,14 +195,31 @@ impl Router {
         }
     }
 
+    /// Gives the next server in order the turn, and counts a client for it.
+    pub(super) fn choose_primary(&mut self) -> Option<ServerIndex> {
+        // Another worker may choose at the same moment; then the turn is another one's.
+        let mut chosen = None;
+        for _ in 0..crate::assign::MAX_SERVERS {
+            let last = self.assignments.shared().last_given();
+            chosen = self.next_in_order(last);
+            if chosen.is_none_or(|next| self.assignments.shared().give(last, next)) {
+                break;
+            }
+        }
+        let name = self.assignments.name(chosen?).clone();
+        self.board.count_sent(&name);
+        chosen
+    }
+
     /// The next server in order that can take a fresh client: below its threshold, else below its
     /// capacity, else any that can be reached, which will say BUSY itself.
-    pub(super) fn choose_primary(&mut self) -> Option<Name> {
+    fn next_in_order(&self, last: Option<ServerIndex>) -> Option<ServerIndex> {
+        let last = last.map(|last| self.assignments.name(last));
         let names: Vec<_> =
             self.board.members().filter(|(_, member)| member.is_ready()).map(|(n, _)| n).collect();
-        let start = names.iter().position(|name| Some(*name) > self.cursor.as_ref()).unwrap_or(0);
+        let start = names.iter().position(|name| Some(*name) > last).unwrap_or(0);
         let in_order = || names[start..].iter().chain(&names[..start]).copied();
-        let below = |limit: fn(&crate::wire::backplane::Status) -> u64| {
+        let below = |limit: fn(&Status) -> u64| {
             in_order().find(|name| {
                 let member = self.board.member(name);
                 member.is_some_and(|member| {
@@ -170,10 +230,7 @@ impl Router {
         };
         let chosen = below(|status| status.threshold)
             .or_else(|| below(|status| status.capacity))
-            .or_else(|| in_order().next())?
-            .clone();
-        self.board.count_sent(&chosen);
-        self.cursor = Some(chosen.clone());
-        Some(chosen)
+            .or_else(|| in_order().next())?;
+        self.assignments.shared().names.find(chosen)
     }
 }

@@ -1,15 +1,17 @@
 //! Which servers can be asked.
 //!
-//! A server is down when its connection is, or when it has been silent for a while although it was
-//! asked for a sign of life. Silence alone never takes more than half of the servers: that much
-//! silence is this router's own network.
+//! A server is down when one of its connections is, or when one of its workers has been silent for a
+//! while although it was asked for a sign of life. Silence alone never takes more than half of the
+//! servers: that much silence is this router's own network.
 
+use super::servers::HealthState;
 use super::{Output, Router, Stage};
+use crate::assign::ServerIndex;
 use crate::wire::backplane::Message;
 use crate::wire::{Name, Time};
 use std::time::Duration;
 
-/// How often each server is asked for a sign of life.
+/// How often each worker of each server is asked for a sign of life.
 pub(super) const PING_INTERVAL: Duration = Duration::from_millis(100);
 /// A server that was silent for so long is under suspicion.
 const SUSPECT_AFTER: Duration = Duration::from_millis(250);
@@ -21,42 +23,30 @@ const OWN_PAUSE: Duration = Duration::from_millis(200);
 const _: () = assert!(PING_INTERVAL.as_millis() * 2 < SUSPECT_AFTER.as_millis());
 const _: () = assert!(SUSPECT_AFTER.as_millis() < DOWN_AFTER.as_millis());
 
-/// What a router thinks of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthState {
-    /// It answers.
-    Healthy,
-    /// It has been silent for a moment.
-    Suspect,
-    /// It is gone, or silent for too long.
-    Down,
-}
-
-/// What a router knows of a server's life.
-#[derive(Debug)]
-pub(super) struct Health {
-    connected: bool,
-    last_heard: Time,
-    pub(super) state: HealthState,
-}
-
 impl Router {
-    /// A connection to a server was made, and its name is known.
-    pub fn handle_server_up(&mut self, now: Time, name: &Name) {
-        let state = HealthState::Healthy;
-        self.health.insert(name.clone(), Health { connected: true, last_heard: now, state });
+    /// The connections to all workers of a server were made, and its name is known. Returns by what
+    /// number it is called from now on; `None` if there are more servers than can be told apart.
+    pub fn handle_server_up(
+        &mut self,
+        now: Time,
+        name: &Name,
+        workers: u64,
+    ) -> Option<ServerIndex> {
+        let server = self.assignments.shared().names.add(name)?;
+        self.servers.link(server, workers, now);
         self.board.set_reachable(name, true);
         self.admit_waiting(now);
         self.dispatch_waiting(now, None);
+        Some(server)
     }
 
-    /// The connection to a server is gone, and what was sent over it lately may be lost.
-    pub fn handle_server_down(&mut self, now: Time, name: &Name) {
-        if let Some(health) = self.health.get_mut(name) {
-            health.connected = false;
-            health.state = HealthState::Down;
+    /// A connection to a server is gone, and what was sent over it lately may be lost.
+    pub fn handle_server_down(&mut self, now: Time, server: ServerIndex) {
+        if let Some(known) = self.servers.get_mut(server) {
+            known.linked = false;
+            known.state = HealthState::Down;
         }
-        self.lose_server(now, name);
+        self.lose_server(now, server);
     }
 
     /// Time passed: call at the moment of [`Router::poll_timeout`] at the latest.
@@ -64,7 +54,7 @@ impl Router {
         let paused = self.last_turn.is_some_and(|last| now.since(last) >= OWN_PAUSE);
         self.last_turn = Some(now);
         if paused {
-            self.health.values_mut().for_each(|health| health.last_heard = now);
+            self.servers.iter_mut().for_each(|(_, server)| server.heard.fill(now));
         }
         self.judge_silence(now);
         self.expire_resolutions(now);
@@ -72,10 +62,12 @@ impl Router {
         self.dispatch_waiting(now, None);
         self.admit_waiting(now);
         self.forget_departed(now);
-        let connected: Vec<_> = self.connected_servers().cloned().collect();
-        for name in connected {
-            let number = self.number();
-            self.send(&name, Message::Ping { number });
+        let number = self.number();
+        for (server, known) in self.servers.iter().filter(|(_, known)| known.linked) {
+            for worker in 0..known.heard.len() as u64 {
+                let message = Message::Ping { number };
+                self.outputs.push_back(Output::ToServer { server, worker, message });
+            }
         }
     }
 
@@ -84,70 +76,65 @@ impl Router {
         self.last_turn.map_or(Time::default(), |last| last + PING_INTERVAL)
     }
 
-    fn connected_servers(&self) -> impl Iterator<Item = &Name> {
-        self.health.iter().filter(|(_, health)| health.connected).map(|(name, _)| name)
-    }
-
     /// Servers that can be asked.
-    pub(super) fn usable_servers(&self) -> impl Iterator<Item = &Name> {
-        self.health.iter().filter(|(_, health)| health.state != HealthState::Down).map(|(n, _)| n)
+    pub(super) fn usable_servers(&self) -> impl Iterator<Item = ServerIndex> {
+        let usable = self.servers.iter().filter(|(_, known)| known.state != HealthState::Down);
+        usable.map(|(server, _)| server)
     }
 
-    /// Whether a server can be asked.
-    pub(super) fn is_usable(&self, name: &Name) -> bool {
-        self.health.get(name).is_some_and(|health| health.state != HealthState::Down)
-    }
-
-    pub(super) fn heard_from(&mut self, now: Time, name: &Name) {
-        let Some(health) = self.health.get_mut(name) else {
+    pub(super) fn heard_from(&mut self, now: Time, server: ServerIndex, worker: u64) {
+        let Some(known) = self.servers.get_mut(server) else {
             return;
         };
-        health.last_heard = now;
-        let was_down = health.state == HealthState::Down;
-        health.state = HealthState::Healthy;
+        if let Some(heard) = usize::try_from(worker).ok().and_then(|at| known.heard.get_mut(at)) {
+            *heard = now;
+        }
+        if known.state == HealthState::Healthy || now.since(known.last_heard()) >= SUSPECT_AFTER {
+            return;
+        }
+        let was_down = known.state == HealthState::Down;
+        known.state = HealthState::Healthy;
         if was_down {
-            self.board.set_reachable(name, true);
+            let name = self.assignments.name(server).clone();
+            self.board.set_reachable(&name, true);
             self.dispatch_waiting(now, None);
         }
     }
 
     fn judge_silence(&mut self, now: Time) {
-        let connected = self.connected_servers().count();
-        let mut silent = self
-            .health
-            .values()
-            .filter(|health| health.connected && health.state == HealthState::Down)
-            .count();
+        let linked = self.servers.iter().filter(|(_, known)| known.linked);
+        let (linked, mut silent) = linked.fold((0, 0), |(linked, silent), (_, known)| {
+            (linked + 1, silent + usize::from(known.state == HealthState::Down))
+        });
         let mut lost = Vec::new();
-        for (name, health) in &mut self.health {
-            let silence = now.since(health.last_heard);
-            if !health.connected || health.state == HealthState::Down || silence < SUSPECT_AFTER {
+        for (server, known) in self.servers.iter_mut() {
+            let silence = now.since(known.last_heard());
+            if !known.linked || known.state == HealthState::Down || silence < SUSPECT_AFTER {
                 continue;
             }
-            health.state = HealthState::Suspect;
-            if silence >= DOWN_AFTER && (silent + 1) * 2 <= connected {
-                health.state = HealthState::Down;
+            known.state = HealthState::Suspect;
+            if silence >= DOWN_AFTER && (silent + 1) * 2 <= linked {
+                known.state = HealthState::Down;
                 silent += 1;
-                lost.push(name.clone());
+                lost.push(server);
             }
         }
-        lost.into_iter().for_each(|name| self.lose_server(now, &name));
+        lost.into_iter().for_each(|server| self.lose_server(now, server));
     }
 
     /// Sends what a lost server was asked elsewhere.
-    fn lose_server(&mut self, now: Time, name: &Name) {
-        self.board.set_reachable(name, false);
-        let numbers: Vec<_> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| match &request.stage {
-                Stage::Asked { server, .. } | Stage::Body { server, .. } => server == name,
-                Stage::Waiting => false,
-            })
-            .map(|(number, _)| *number)
-            .collect();
+    fn lose_server(&mut self, now: Time, lost: ServerIndex) {
+        let name = self.assignments.name(lost).clone();
+        self.board.set_reachable(&name, false);
+        let asked = |stage: &Stage| match stage {
+            Stage::Asked { entry } => entry.primary() == lost,
+            Stage::Body { server, .. } => *server == lost,
+            Stage::Waiting => false,
+        };
+        let requests = self.requests.iter().filter(|(_, request)| asked(&request.stage));
+        let numbers: Vec<_> = requests.map(|(number, _)| number).collect();
         for number in numbers {
-            let Some(request) = self.requests.remove(&number) else {
+            let Some(request) = self.requests.remove(number) else {
                 continue;
             };
             if matches!(request.stage, Stage::Body { .. }) {
@@ -159,6 +146,6 @@ impl Router {
                 self.dispatch_again(now, request);
             }
         }
-        self.stop_awaiting(now, name);
+        self.stop_awaiting(now, lost);
     }
 }

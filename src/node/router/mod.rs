@@ -1,4 +1,4 @@
-//! The router: gives each client a primary, forwards its requests, and finds another server when
+//! One worker of a router: gives each client a primary, forwards its requests, and finds another server when
 //! the primary is gone. It reads no keys and no bodies.
 //!
 //! - `session`: a client's arrival, its token, its requests;
@@ -12,27 +12,32 @@ mod dispatch;
 mod health;
 mod replies;
 mod resolve;
+mod servers;
 mod session;
+mod shared;
 mod view;
 
+use crate::assign::{Entry, ServerIndex};
 use crate::cluster::Board;
 use crate::node::Planted;
+use crate::node::slots::Slots;
 use crate::wire::backplane::Message;
 use crate::wire::lane::BodyStart;
 use crate::wire::session::{CloseCode, Limits};
 use crate::wire::token::TokenKeys;
-use crate::wire::{ClientId, Epoch, Frame, Name, Time};
+use crate::wire::{ClientId, Frame, Name, Time};
 use assignments::Assignments;
-use health::Health;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use resolve::Resolution;
+use servers::Servers;
 use session::Session;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use assignments::Title;
-pub use health::HealthState;
+pub use servers::HealthState;
+pub use shared::Shared;
 pub use view::{ReplyCounters, RouterView, ServerRow};
 
 /// What a router is told about itself.
@@ -52,7 +57,14 @@ pub struct RouterConfig {
     pub planted: Planted,
 }
 
-/// One client's connection, by the shell's number for it.
+/// Unanswered requests of all clients of one worker; more are answered BUSY.
+pub const MAX_REQUESTS: usize = 1 << 20;
+
+const _: () = assert!(MAX_REQUESTS < Slots::<Request>::LIMIT);
+
+/// One client's connection, by the worker's number for it. Its place, [`place_of`], is dense.
+///
+/// [`place_of`]: crate::node::slots::place_of
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
@@ -86,9 +98,23 @@ pub enum Output {
     /// Send a message to a server.
     ToServer {
         /// Which.
-        name: Name,
+        server: ServerIndex,
+        /// Which of its workers.
+        worker: u64,
         /// What.
         message: Message,
+    },
+    /// A client that may have a session with another worker has a newer one here.
+    Admitted {
+        /// Who.
+        client: ClientId,
+        /// How new the session is.
+        admission: u64,
+    },
+    /// A server has another number of workers than its links were made for: make them again.
+    Relink {
+        /// Which.
+        server: ServerIndex,
     },
     /// Close a session's connection.
     CloseSession {
@@ -145,13 +171,13 @@ struct Request {
 enum Stage {
     /// Nowhere: no server can be asked now.
     Waiting,
-    /// At a server, asked in an epoch.
-    Asked { server: Name, epoch: Epoch },
+    /// At a server, asked under an entry of the table.
+    Asked { entry: Entry },
     /// Its reply was passed on, and its body comes from the same server, or has begun to.
-    Body { server: Name, begun: bool },
+    Body { server: ServerIndex, begun: bool },
 }
 
-/// A router.
+/// One worker of a router.
 #[derive(Debug)]
 pub struct Router {
     config: RouterConfig,
@@ -159,14 +185,17 @@ pub struct Router {
     rng: StdRng,
     assignments: Assignments,
     board: Board,
-    health: BTreeMap<Name, Health>,
-    sessions: BTreeMap<SessionId, Session>,
+    servers: Servers,
+    sessions: Slots<Session>,
+    /// Sessions that wait for a server.
+    queue: BTreeSet<SessionId>,
     session_of: BTreeMap<ClientId, SessionId>,
     departed: VecDeque<(Time, ClientId)>,
-    requests: BTreeMap<u64, Request>,
+    requests: Slots<Request>,
+    /// Requests that wait for a server; some may have ended since.
+    waiting: BTreeSet<u64>,
     resolutions: BTreeMap<ClientId, Resolution>,
     next_number: u64,
-    cursor: Option<Name>,
     last_turn: Option<Time>,
     takeovers: u64,
     replies: ReplyCounters,
@@ -174,22 +203,23 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router that knows no servers and no clients.
-    pub fn new(config: RouterConfig, keys: TokenKeys) -> Self {
+    /// A worker that knows no servers, and the clients that others have put in the table.
+    pub fn new(config: RouterConfig, keys: TokenKeys, shared: Arc<Shared>) -> Self {
         Self {
             rng: StdRng::from_seed(config.seed),
             config,
             keys,
-            assignments: Assignments::default(),
+            assignments: Assignments::new(shared),
             board: Board::default(),
-            health: BTreeMap::new(),
-            sessions: BTreeMap::new(),
+            servers: Servers::default(),
+            sessions: Slots::default(),
+            queue: BTreeSet::new(),
             session_of: BTreeMap::new(),
             departed: VecDeque::new(),
-            requests: BTreeMap::new(),
+            requests: Slots::default(),
+            waiting: BTreeSet::new(),
             resolutions: BTreeMap::new(),
             next_number: 1,
-            cursor: None,
             last_turn: None,
             takeovers: 0,
             replies: ReplyCounters::default(),
@@ -202,13 +232,15 @@ impl Router {
         self.outputs.pop_front()
     }
 
-    /// A number that this router has not used before, for requests, queries and pings.
+    /// A number that this worker has not used before, for queries and pings.
     fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
     }
 
-    fn send(&mut self, name: &Name, message: Message) {
-        self.outputs.push_back(Output::ToServer { name: name.clone(), message });
+    /// Sends to the worker that owns the client on a server.
+    fn send_to_owner(&mut self, server: ServerIndex, client: &ClientId, message: Message) {
+        let worker = client.owner(self.servers.workers(server));
+        self.outputs.push_back(Output::ToServer { server, worker, message });
     }
 }

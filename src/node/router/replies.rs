@@ -1,20 +1,25 @@
 //! What servers answer.
 
-use super::{BodyRoute, BodyVerdict, Request, Router, Stage, Title};
+use super::{BodyRoute, BodyVerdict, Output, Request, Router, Stage};
+use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::{BodyStart, has_streamed_body};
 use crate::wire::{Assignment, ClientId, Frame, Name, Time};
 
 impl Router {
-    /// A message came from a server.
-    pub fn handle_server_message(&mut self, now: Time, from: &Name, message: Message) {
-        self.heard_from(now, from);
+    /// A message came from a worker of a server.
+    pub fn handle_server_message(
+        &mut self,
+        now: Time,
+        from: ServerIndex,
+        worker: u64,
+        message: Message,
+    ) {
+        self.heard_from(now, from, worker);
         match message {
             Message::Reply { request_id, assignment, by, inner } => {
-                if let Some(request) = self.take_asked(request_id, from) {
-                    self.handle_reply(now, from, request_id, request, (assignment, by, inner));
-                }
+                self.handle_reply(now, from, request_id, (assignment, by, inner));
             }
             Message::NotOwner { request_id, known } => {
                 if let Some(request) = self.take_asked(request_id, from) {
@@ -26,13 +31,21 @@ impl Router {
                     self.handle_handed_on(now, request, &to);
                 }
             }
-            Message::AssignmentChanged { client, assignment } if assignment.primary() == from => {
-                self.learn(now, client, assignment, None);
+            Message::WrongWorker { request_id, workers } => {
+                if let Some(request) = self.take_asked(request_id, from) {
+                    self.handle_wrong_worker(now, from, request, workers);
+                }
             }
-            Message::Status(status) if status.name == *from => {
-                let was_ready = self.board.member(from).is_some_and(|member| member.is_ready());
+            Message::AssignmentChanged { client, assignment } => {
+                if assignment.primary() == self.assignments.name(from) {
+                    self.learn(now, client, &assignment, None);
+                }
+            }
+            Message::Status(status) if status.name == *self.assignments.name(from) => {
+                let name = status.name.clone();
+                let was_ready = self.board.member(&name).is_some_and(|member| member.is_ready());
                 self.board.take(status);
-                if !was_ready && self.board.member(from).is_some_and(|member| member.is_ready()) {
+                if !was_ready && self.board.member(&name).is_some_and(|member| member.is_ready()) {
                     self.admit_waiting(now);
                     self.dispatch_waiting(now, None);
                 }
@@ -46,44 +59,54 @@ impl Router {
     }
 
     /// The request with this number, if `from` is the server that was asked.
-    fn take_asked(&mut self, request_id: u64, from: &Name) -> Option<Request> {
-        let stage = &self.requests.get(&request_id)?.stage;
-        if !matches!(stage, Stage::Asked { server, .. } if server == from) {
-            return None;
-        }
-        self.requests.remove(&request_id)
+    fn asked(&self, request_id: u64, from: ServerIndex) -> Option<&Request> {
+        let asked =
+            |stage: &Stage| matches!(stage, Stage::Asked { entry } if entry.primary() == from);
+        self.requests.get(request_id).filter(|request| asked(&request.stage))
+    }
+
+    fn take_asked(&mut self, request_id: u64, from: ServerIndex) -> Option<Request> {
+        self.asked(request_id, from)?;
+        self.requests.remove(request_id)
     }
 
     fn handle_reply(
         &mut self,
         now: Time,
-        from: &Name,
+        from: ServerIndex,
         request_id: u64,
-        mut request: Request,
         (assignment, by, inner): (Option<Assignment>, Option<UseCachedBy>, Frame),
     ) {
-        let client = request.client;
+        let Some(request) = self.asked(request_id, from) else {
+            return;
+        };
+        let (client, to, idempotent) =
+            (request.client, (request.session, request.lane), request.idempotent);
         if let Some(assignment) = assignment {
-            self.learn(now, client, assignment, Some(request.lane));
+            self.learn(now, client, &assignment, Some(to.1));
         }
         let current = self.assignments.find(&client);
-        let serves = current.is_some_and(|current| current.assignment.primary() == from);
-        if !serves && request.idempotent && !self.config.planted.is(Fault::NoEpochCheck) {
+        let serving = current.filter(|current| current.primary() == from);
+        if serving.is_none() && idempotent && !self.config.planted.is(Fault::NoEpochCheck) {
             // Another server took over while this one was answering: its answer is of a lower
             // epoch.
-            return self.dispatch(now, request);
+            if let Some(request) = self.requests.remove(request_id) {
+                self.dispatch(now, request);
+            }
+            return;
         }
-        if serves {
-            self.assignments.confirm(&client);
+        if let Some(serving) = serving {
+            self.assignments.confirm(&client, serving);
         }
         self.replies.count_use_cached(by);
-        self.answer_with(&request, inner.clone());
         if has_streamed_body(&inner) {
-            request.stage = Stage::Body { server: from.clone(), begun: false };
-            self.requests.insert(request_id, request);
-        } else {
+            if let Some(request) = self.requests.get_mut(request_id) {
+                request.stage = Stage::Body { server: from, begun: false };
+            }
+        } else if let Some(request) = self.requests.remove(request_id) {
             self.end(&request);
         }
+        self.answer_with(to, inner);
     }
 
     /// Takes a higher assignment, and gives the client its token.
@@ -91,14 +114,17 @@ impl Router {
         &mut self,
         now: Time,
         client: ClientId,
-        assignment: Assignment,
+        assignment: &Assignment,
         lane: Option<super::LaneId>,
     ) {
+        let Some(entry) = self.assignments.pack(assignment, Title::Known) else {
+            return;
+        };
         let taken = if self.config.planted.is(Fault::NoEpochCheck) {
-            self.assignments.set(client, assignment, Title::Known);
+            self.assignments.set(client, entry);
             true
         } else {
-            self.assignments.raise(client, assignment, Title::Known)
+            self.assignments.raise(client, entry)
         };
         if taken {
             self.announce(now, client, lane);
@@ -110,23 +136,22 @@ impl Router {
     fn handle_not_owner(
         &mut self,
         now: Time,
-        from: &Name,
+        from: ServerIndex,
         request: Request,
         known: Option<Assignment>,
     ) {
         let client = request.client;
-        let Stage::Asked { epoch: asked, .. } = &request.stage else {
+        let Stage::Asked { entry: asked } = request.stage else {
             return;
         };
-        let asked = asked.clone();
-        if let Some(known) = known.filter(|known| known.primary() != from) {
-            self.learn(now, client, known, Some(request.lane));
+        if let Some(known) = known.filter(|known| known.primary() != self.assignments.name(from)) {
+            self.learn(now, client, &known, Some(request.lane));
         }
-        let current = self.assignments.find(&client).map(|current| current.assignment);
-        if let Some(current) = current.filter(|current| current.epoch == asked) {
-            match current.alternate.clone() {
-                Some(alternate) if alternate != *from && self.is_usable(&alternate) => {
-                    self.take_over(client, &alternate, &current);
+        let current = self.assignments.find(&client);
+        if let Some(current) = current.filter(|current| self.same_epoch(*current, asked)) {
+            match current.alternate() {
+                Some(alternate) if alternate != from && self.servers.is_usable(alternate) => {
+                    self.take_over(client, alternate, current);
                 }
                 _ => {
                     self.resolve(now, client);
@@ -139,27 +164,49 @@ impl Router {
     /// The server is over its threshold and names a second one, which must serve.
     fn handle_handed_on(&mut self, now: Time, request: Request, to: &Name) {
         let client = request.client;
-        let Stage::Asked { epoch: asked, .. } = &request.stage else {
+        let Stage::Asked { entry: asked } = request.stage else {
             return;
         };
-        let current = self.assignments.find(&client).map(|current| current.assignment);
-        if let Some(current) = current.filter(|current| current.epoch == *asked) {
-            let second = if self.is_usable(to) { Some(to.clone()) } else { self.choose_primary() };
-            if let Some(second) = second {
-                self.reassign(client, &second, &current, Title::HandedOn);
+        let current = self.assignments.find(&client);
+        if let Some(current) = current.filter(|current| self.same_epoch(*current, asked)) {
+            let to = self.assignments.shared().names.find(to);
+            let second = to.filter(|to| self.servers.is_usable(*to));
+            if let Some(second) = second.or_else(|| self.choose_primary()) {
+                self.reassign(client, second, current, Title::HandedOn);
             }
         }
         self.dispatch_elsewhere(now, request);
     }
 
+    fn same_epoch(&self, one: Entry, other: Entry) -> bool {
+        self.assignments.shared().names.compare(one, other).is_eq()
+    }
+
+    /// The server has more or fewer workers than when its links were made.
+    fn handle_wrong_worker(
+        &mut self,
+        now: Time,
+        from: ServerIndex,
+        request: Request,
+        workers: u64,
+    ) {
+        if self.servers.workers(from) != workers {
+            self.outputs.push_back(Output::Relink { server: from });
+            // Until it is linked again nobody can be asked there, and nothing is taken from it.
+            self.wait(request);
+        } else {
+            self.dispatch_elsewhere(now, request);
+        }
+    }
+
     /// A body begins to come from a server.
-    pub fn handle_body(&mut self, from: &Name, request_id: u64, offset: u64) -> BodyVerdict {
-        let Some(request) = self.requests.get_mut(&request_id) else {
+    pub fn handle_body(&mut self, from: ServerIndex, request_id: u64, offset: u64) -> BodyVerdict {
+        let Some(request) = self.requests.get_mut(request_id) else {
             return BodyVerdict::Unwanted;
         };
         match &mut request.stage {
-            Stage::Asked { server, .. } if server == from => BodyVerdict::Early,
-            Stage::Body { server, begun } if server == from && !*begun => {
+            Stage::Asked { entry } if entry.primary() == from => BodyVerdict::Early,
+            Stage::Body { server, begun } if *server == from && !*begun => {
                 *begun = true;
                 let start = BodyStart { request_id: request.inner_id, offset };
                 BodyVerdict::Wanted(BodyRoute { session: request.session, start })
@@ -170,7 +217,7 @@ impl Router {
 
     /// A body was passed on to its end, or the client's stream was reset because it broke off.
     pub fn handle_body_ended(&mut self, request_id: u64) {
-        if let Some(request) = self.requests.remove(&request_id) {
+        if let Some(request) = self.requests.remove(request_id) {
             self.end(&request);
         }
     }

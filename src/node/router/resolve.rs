@@ -1,8 +1,9 @@
 //! Asking all servers who holds a client, before it is assigned afresh.
 
-use super::{Router, Title};
+use super::Router;
+use crate::assign::{ServerIndex, Title};
 use crate::wire::backplane::{Holding, Message};
-use crate::wire::{ClientId, Name, Time};
+use crate::wire::{ClientId, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -14,20 +15,20 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) struct Resolution {
     query: u64,
     until: Time,
-    awaited: BTreeSet<Name>,
-    best: Option<(Name, Holding)>,
+    awaited: BTreeSet<ServerIndex>,
+    best: Option<(ServerIndex, Holding)>,
 }
 
 impl Router {
     /// Asks who holds the client. `false`: whatever waits for it has to wait.
     pub(super) fn resolve(&mut self, now: Time, client: ClientId) -> bool {
-        let usable: BTreeSet<_> = self.usable_servers().cloned().collect();
+        let usable: BTreeSet<_> = self.usable_servers().collect();
         if self.resolutions.contains_key(&client) || usable.is_empty() {
             return false;
         }
         let query = self.number();
-        for name in &usable {
-            self.send(name, Message::WhoHolds { query, client });
+        for server in &usable {
+            self.send_to_owner(*server, &client, Message::WhoHolds { query, client });
         }
         let until = now + RESOLVE_TIMEOUT;
         let resolution = Resolution { query, until, awaited: usable, best: None };
@@ -38,7 +39,7 @@ impl Router {
     pub(super) fn handle_holds(
         &mut self,
         now: Time,
-        from: &Name,
+        from: ServerIndex,
         query: u64,
         client: ClientId,
         holding: Option<Holding>,
@@ -46,7 +47,7 @@ impl Router {
         let Some(resolution) = self.resolutions.get_mut(&client) else {
             return;
         };
-        if resolution.query != query || !resolution.awaited.remove(from) {
+        if resolution.query != query || !resolution.awaited.remove(&from) {
             return;
         }
         if let Some(holding) = holding {
@@ -54,7 +55,7 @@ impl Router {
             let rank = (epoch, holding.as_primary);
             let best = resolution.best.as_ref();
             if best.is_none_or(|(_, best)| (&best.assignment.epoch, best.as_primary) < rank) {
-                resolution.best = Some((from.clone(), holding));
+                resolution.best = Some((from, holding));
             }
         }
         if resolution.awaited.is_empty() {
@@ -63,10 +64,10 @@ impl Router {
     }
 
     /// Servers that went down will not answer.
-    pub(super) fn stop_awaiting(&mut self, now: Time, name: &Name) {
+    pub(super) fn stop_awaiting(&mut self, now: Time, lost: ServerIndex) {
         let mut complete = Vec::new();
         for (client, resolution) in &mut self.resolutions {
-            resolution.awaited.remove(name);
+            resolution.awaited.remove(&lost);
             if resolution.awaited.is_empty() {
                 complete.push(*client);
             }
@@ -91,29 +92,28 @@ impl Router {
         let Some(resolution) = self.resolutions.remove(&client) else {
             return;
         };
-        let Some(current) = self.assignments.find(&client).map(|assigned| assigned.assignment)
-        else {
+        let Some(current) = self.assignments.find(&client) else {
             return;
         };
-        match resolution.best {
-            Some((_, holding))
-                if holding.as_primary && holding.assignment.epoch >= current.epoch =>
-            {
-                self.assignments.set(client, holding.assignment, Title::Known);
+        let held = resolution.best.and_then(|(holder, holding)| {
+            let entry = self.assignments.pack(&holding.assignment, Title::Known)?;
+            Some((holder, holding.as_primary, entry))
+        });
+        let compare = |one, other| self.assignments.shared().names.compare(one, other);
+        match held {
+            Some((_, true, held)) if compare(held, current).is_ge() => {
+                self.assignments.set(client, held);
                 self.announce(now, client, None);
             }
-            Some((name, holding)) if self.is_usable(&name) => {
-                let newest = if holding.assignment.epoch > current.epoch {
-                    holding.assignment.clone()
-                } else {
-                    current
-                };
-                self.assignments.add_former(client, holding.assignment.primary());
-                self.take_over(client, &name, &newest);
+            Some((holder, _, held)) if self.servers.is_usable(holder) => {
+                let newest = if compare(held, current).is_gt() { held } else { current };
+                let former = self.assignments.name(held.primary()).clone();
+                self.assignments.add_former(client, &former);
+                self.take_over(client, holder, newest);
             }
             _ => {
                 if let Some(to) = self.choose_primary() {
-                    self.reassign(client, &to, &current, Title::Assign);
+                    self.reassign(client, to, current, Title::Assign);
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! A client's arrival, its token, its requests.
 
-use super::{LaneId, Output, Request, Router, SessionId, Stage, Title};
+use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
+use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
 use crate::wire::session::{
     Assigned, CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
 };
 use crate::wire::token::Token;
-use crate::wire::{Assignment, ClientId, Epoch, Frame, FrameType, Name, Time};
+use crate::wire::{ClientId, Frame, FrameType, Time};
 use rand::Rng;
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ const TOO_MANY_RETRY_MS: u64 = 10;
 pub(super) struct Session {
     pub(super) state: SessionState,
     in_flight: u64,
+    /// What the table last said of the client.
+    pub(super) entry: Option<Entry>,
+    /// Later sessions of a client have higher ones, on whichever worker.
+    admission: u64,
 }
 
 #[derive(Debug)]
@@ -42,18 +47,28 @@ impl Session {
 }
 
 impl Router {
-    /// A client connected.
-    pub fn handle_connected(&mut self, session: SessionId) {
-        self.sessions.insert(session, Session { state: SessionState::New, in_flight: 0 });
+    /// A client connected. Returns by what number it is called from now on.
+    pub fn handle_connected(&mut self) -> SessionId {
+        let session = Session { state: SessionState::New, in_flight: 0, entry: None, admission: 0 };
+        SessionId(self.sessions.insert(session))
     }
 
     /// A client's connection is gone; its answers are no longer wanted.
     pub fn handle_disconnected(&mut self, now: Time, session: SessionId) {
-        let Some(client) = self.sessions.remove(&session).and_then(|session| session.client())
-        else {
+        self.forget_session(now, session);
+    }
+
+    fn forget_session(&mut self, now: Time, session: SessionId) {
+        self.queue.remove(&session);
+        let Some(known) = self.sessions.remove(session.0) else {
             return;
         };
-        self.requests.retain(|_, request| request.session != session);
+        if known.in_flight > 0 {
+            self.requests.retain(|request| request.session != session);
+        }
+        let Some(client) = known.client() else {
+            return;
+        };
         if self.session_of.get(&client) == Some(&session) {
             self.session_of.remove(&client);
             self.departed.push_back((now + DEPARTED_MEMORY, client));
@@ -71,7 +86,7 @@ impl Router {
 
     /// A frame came on the session's first stream.
     pub fn handle_session_frame(&mut self, now: Time, session: SessionId, frame: &Frame) {
-        let Some(known) = self.sessions.get(&session) else {
+        let Some(known) = self.sessions.get(session.0) else {
             return;
         };
         if !matches!((&known.state, frame.kind()), (SessionState::New, FrameType::Hello)) {
@@ -109,71 +124,94 @@ impl Router {
         });
         let client = match token {
             Some(token) => {
-                self.assignments.raise(token.client, token.assignment, Title::Known);
+                if let Some(entry) = self.assignments.pack(&token.assignment, Title::Known) {
+                    self.assignments.raise(token.client, entry);
+                }
                 // It is not fresh any more: another router may have found a server for it
                 // meanwhile.
                 self.assignments.forget_fresh(&token.client);
                 token.client
             }
-            None => match self.choose_primary() {
-                Some(primary) => self.assign_fresh(primary),
-                None => {
-                    let until = now + self.config.request_timeout;
-                    if let Some(known) = self.sessions.get_mut(&session) {
-                        known.state = SessionState::Waiting { hello, until };
-                    }
-                    return;
-                }
+            None => match self.choose_primary().and_then(|primary| self.assign_fresh(primary)) {
+                Some(client) => client,
+                None => return self.wait_for_server(now, session, hello),
             },
         };
         self.supersede(client, session);
-        let Some(assigned) = self.assignments.find(&client) else {
-            return;
+        let Some(entry) = self.assignments.find(&client) else {
+            return self.wait_for_server(now, session, hello);
         };
-        if let Some(known) = self.sessions.get_mut(&session) {
+        let admission = self.assignments.shared().next_admission();
+        if let Some(known) = self.sessions.get_mut(session.0) {
             known.state = SessionState::Open { client };
+            known.entry = Some(entry);
+            known.admission = admission;
+        }
+        if hello.token.is_some() {
+            self.outputs.push_back(Output::Admitted { client, admission });
         }
         let welcome = Welcome {
             version,
             client,
-            token: self.seal(now, client, &assigned.assignment),
-            assignment: assigned.assignment,
+            token: self.seal(now, client, entry),
+            assignment: self.assignments.spell(entry),
             limits: self.config.limits,
         };
         self.outputs.push_back(Output::ToSession { session, frame: welcome.encode() });
         self.outputs.push_back(Output::Welcomed { session });
     }
 
-    fn assign_fresh(&mut self, primary: Name) -> ClientId {
+    fn wait_for_server(&mut self, now: Time, session: SessionId, hello: Hello) {
+        if let Some(known) = self.sessions.get_mut(session.0) {
+            // Since when it has waited stays as it was.
+            if !matches!(known.state, SessionState::Waiting { .. }) {
+                let until = now + self.config.request_timeout;
+                known.state = SessionState::Waiting { hello, until };
+            }
+            self.queue.insert(session);
+        }
+    }
+
+    fn assign_fresh(&mut self, primary: ServerIndex) -> Option<ClientId> {
         let mut id = [0; 16];
         self.rng.fill_bytes(&mut id);
         let client = ClientId(id);
-        let assignment = Assignment { epoch: Epoch::new(1, primary), alternate: None };
-        self.assignments.set(client, assignment, Title::Assign);
-        client
+        self.assignments.set(client, self.fresh_entry(primary)?);
+        Some(client)
     }
 
     /// One live session a client: the newer one wins.
     fn supersede(&mut self, client: ClientId, session: SessionId) {
-        if let Some(old) = self.session_of.insert(client, session) {
-            let frame = GoawayReason::Superseded.encode();
-            self.outputs.push_back(Output::ToSession { session: old, frame });
-            let reason = "a newer session with the same token took over".to_owned();
-            self.close(old, CloseCode::Superseded, reason);
+        if let Some(old) = self.session_of.insert(client, session).filter(|old| *old != session) {
+            self.close_superseded(old);
         }
+    }
+
+    /// Another worker has admitted a client that may have a session here.
+    pub fn handle_admitted_elsewhere(&mut self, client: ClientId, admission: u64) {
+        let Some(session) = self.session_of.get(&client).copied() else {
+            return;
+        };
+        if self.sessions.get(session.0).is_some_and(|known| known.admission < admission) {
+            self.close_superseded(session);
+        }
+    }
+
+    fn close_superseded(&mut self, old: SessionId) {
+        let frame = GoawayReason::Superseded.encode();
+        self.outputs.push_back(Output::ToSession { session: old, frame });
+        let reason = "a newer session with the same token took over".to_owned();
+        self.close(old, CloseCode::Superseded, reason);
     }
 
     /// Admits clients that waited for a server; gives up on those that waited too long.
     pub(super) fn admit_waiting(&mut self, now: Time) {
-        let waiting: Vec<_> = self
-            .sessions
-            .iter()
-            .filter_map(|(id, session)| match &session.state {
-                SessionState::Waiting { hello, until } => Some((*id, hello.clone(), *until)),
-                _ => None,
-            })
-            .collect();
-        for (session, hello, until) in waiting {
+        for session in std::mem::take(&mut self.queue) {
+            let known = self.sessions.get(session.0).map(|known| &known.state);
+            let Some(SessionState::Waiting { hello, until }) = known else {
+                continue;
+            };
+            let (hello, until) = (hello.clone(), *until);
             if now >= until {
                 let reason = "no server can be reached: try again later".to_owned();
                 self.close(session, CloseCode::TooBusy, reason);
@@ -184,23 +222,17 @@ impl Router {
     }
 
     pub(super) fn close(&mut self, session: SessionId, code: CloseCode, reason: String) {
-        if let Some(client) = self.sessions.remove(&session).and_then(|session| session.client()) {
-            self.requests.retain(|_, request| request.session != session);
-            if self.session_of.get(&client) == Some(&session) {
-                self.session_of.remove(&client);
-                let since = self.last_turn.unwrap_or_default();
-                self.departed.push_back((since + DEPARTED_MEMORY, client));
-            }
-        }
+        self.forget_session(self.last_turn.unwrap_or_default(), session);
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }
 
-    fn seal(&mut self, now: Time, client: ClientId, assignment: &Assignment) -> bytes::Bytes {
+    fn seal(&mut self, now: Time, client: ClientId, entry: Entry) -> bytes::Bytes {
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
         let expires_s = (now + self.config.token_lifetime).as_secs();
         let pool = self.config.pool.clone();
-        self.keys.seal(&Token { client, pool, assignment: assignment.clone(), expires_s }, nonce)
+        let assignment = self.assignments.spell(entry);
+        self.keys.seal(&Token { client, pool, assignment, expires_s }, nonce)
     }
 
     /// Gives the client its new token: on `lane`, ahead of the reply that made it necessary, or on
@@ -209,11 +241,11 @@ impl Router {
         let Some(session) = self.session_of.get(&client).copied() else {
             return;
         };
-        let Some(assigned) = self.assignments.find(&client) else {
+        let Some(entry) = self.assignments.find(&client) else {
             return;
         };
-        let token = self.seal(now, client, &assigned.assignment);
-        let frame = Assigned { token, assignment: assigned.assignment }.encode();
+        let token = self.seal(now, client, entry);
+        let frame = Assigned { token, assignment: self.assignments.spell(entry) }.encode();
         self.outputs.push_back(match lane {
             Some(lane) => Output::ToLane { session, lane, frame },
             None => Output::ToSession { session, frame },
@@ -222,7 +254,7 @@ impl Router {
 
     /// A frame came on a lane. The shell reads lanes once the session is welcome.
     pub fn handle_lane_frame(&mut self, now: Time, session: SessionId, lane: LaneId, frame: Frame) {
-        let Some(client) = self.sessions.get(&session).and_then(Session::client) else {
+        let Some(client) = self.sessions.get(session.0).and_then(Session::client) else {
             return;
         };
         let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
@@ -244,11 +276,12 @@ impl Router {
             attempts,
             stage,
         };
-        let Some(known) = self.sessions.get_mut(&session) else {
+        let Some(known) = self.sessions.get_mut(session.0) else {
             return;
         };
         known.in_flight += 1;
-        if known.in_flight > self.config.limits.in_flight {
+        let full = self.requests.len() >= MAX_REQUESTS;
+        if full || known.in_flight > self.config.limits.in_flight {
             let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
             return self.answer(request, outcome);
         }
@@ -258,7 +291,7 @@ impl Router {
     /// Answers a request ourselves.
     pub(super) fn answer(&mut self, request: Request, outcome: Outcome) {
         let frame = Reply { request_id: request.inner_id, outcome }.encode();
-        self.answer_with(&request, frame);
+        self.answer_with((request.session, request.lane), frame);
         self.end(&request);
     }
 
@@ -271,15 +304,14 @@ impl Router {
         }
     }
 
-    pub(super) fn answer_with(&mut self, request: &Request, frame: Frame) {
+    pub(super) fn answer_with(&mut self, (session, lane): (SessionId, LaneId), frame: Frame) {
         self.replies.count(frame.kind());
-        let (session, lane) = (request.session, request.lane);
         self.outputs.push_back(Output::ToLane { session, lane, frame });
     }
 
     /// A request is over.
     pub(super) fn end(&mut self, request: &Request) {
-        if let Some(session) = self.sessions.get_mut(&request.session) {
+        if let Some(session) = self.sessions.get_mut(request.session.0) {
             session.in_flight -= 1;
         }
     }

@@ -1,6 +1,7 @@
 //! What a router shows of itself.
 
-use super::{HealthState, Router, Title};
+use super::{HealthState, Router};
+use crate::assign::Title;
 use crate::wire::backplane::{Status, UseCachedBy};
 use crate::wire::{Assignment, ClientId, FrameType, Name};
 
@@ -82,16 +83,50 @@ pub struct RouterView {
     pub replies: ReplyCounters,
 }
 
+impl ReplyCounters {
+    fn add(&mut self, other: &Self) {
+        self.use_cached += other.use_cached;
+        self.full += other.full;
+        self.delta += other.delta;
+        self.not_found += other.not_found;
+        self.busy += other.busy;
+        self.error += other.error;
+        self.unknown_slot += other.unknown_slot;
+        self.by_mirror += other.by_mirror;
+        self.by_crc += other.by_crc;
+        self.by_strong += other.by_strong;
+    }
+}
+
+impl RouterView {
+    /// Adds the numbers of another worker of the same router. A server is as well as the worker
+    /// says that thinks worst of it.
+    pub fn add(&mut self, other: &Self) {
+        self.sessions += other.sessions;
+        self.requests += other.requests;
+        self.takeovers += other.takeovers;
+        self.replies.add(&other.replies);
+        for theirs in &other.servers {
+            match self.servers.iter_mut().find(|ours| ours.name == theirs.name) {
+                Some(ours) => ours.health = ours.health.max(theirs.health),
+                None => self.servers.push(theirs.clone()),
+            }
+        }
+    }
+}
+
 impl Router {
     /// Its numbers now.
     pub fn view(&self) -> RouterView {
-        let row = |(name, health): (&Name, &super::Health)| ServerRow {
-            name: name.clone(),
-            health: health.state,
-            status: self.board.member(name).and_then(|member| member.status.clone()),
+        let row = |(server, known): (_, &super::servers::Server)| {
+            let name = self.assignments.name(server).clone();
+            let status = self.board.member(&name).and_then(|member| member.status.clone());
+            ServerRow { name, health: known.state, status }
         };
+        let mut servers: Vec<_> = self.servers.iter().map(row).collect();
+        servers.sort_by(|one, other| one.name.cmp(&other.name));
         RouterView {
-            servers: self.health.iter().map(row).collect(),
+            servers,
             clients: self.assignments.len(),
             sessions: self.session_of.len(),
             requests: self.requests.len(),
@@ -107,7 +142,7 @@ impl Router {
 
     /// Who services a client, as far as this router knows.
     pub fn assignment(&self, client: &ClientId) -> Option<(Assignment, Title)> {
-        let assigned = self.assignments.find(client)?;
-        Some((assigned.assignment, assigned.title))
+        let entry = self.assignments.find(client)?;
+        Some((self.assignments.spell(entry), entry.title()))
     }
 }

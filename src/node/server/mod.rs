@@ -1,4 +1,7 @@
-//! The server: owns clients, their mirrors and the items it has at hand.
+//! One worker of a server: owns clients, their mirrors and the items it has at hand.
+//!
+//! A server has as many workers as it likes; each owns the clients that [`ClientId::owner`] gives
+//! it, and what they count together is in a [`Tally`].
 //!
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
 //! - `serve`: a request from its frame to its reply, by way of the source;
@@ -6,6 +9,7 @@
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause.
 
+mod clients;
 mod ownership;
 mod peers;
 mod release;
@@ -17,10 +21,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use crate::cluster::{Board, Choice};
+use crate::cluster::{Board, Choice, Count, Tally};
 use crate::mirror::{Items, Mirror, Store, Version};
-use crate::wire::backplane::{Forward, Message, SelfState};
-use crate::wire::lane::Validator;
+use crate::wire::backplane::{Forward, Message, SelfState, UseCachedBy};
+use crate::wire::lane::{Reply, Validator};
 use crate::wire::{Assignment, ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -83,8 +87,8 @@ struct Pending {
     link: Link,
     request_id: u64,
     client: ClientId,
-    /// The epoch that the router asked under.
-    asked: Epoch,
+    /// The term and change that the router asked under, if it took this server for the primary.
+    asked: Option<(u64, u64)>,
     standby: bool,
     deadline: Time,
     /// The client's own number.
@@ -98,6 +102,7 @@ struct Pending {
 #[derive(Debug)]
 struct Retrieval {
     key: Key,
+    asked_at: Time,
     known: Option<Arc<Version>>,
     waiters: Vec<Pending>,
 }
@@ -108,18 +113,23 @@ struct Return {
     round: u64,
     since: Time,
     repeat_at: Time,
-    awaited: BTreeSet<Name>,
+    awaited: BTreeSet<(Name, u64)>,
     held_back: VecDeque<(Link, Forward)>,
 }
 
-/// A server.
+/// One worker of a server.
 #[derive(Debug)]
 pub struct Server {
     config: ServerConfig,
+    tally: Arc<Tally>,
+    /// What the tally was last told of this worker's clients, as primary and as alternate.
+    told: (u64, u64),
     board: Board,
+    /// The other servers, and how many workers each had when it was last linked.
+    peers: BTreeMap<Name, u64>,
     store: Store,
     items: Items,
-    clients: BTreeMap<ClientId, Record>,
+    clients: clients::Clients<Record>,
     primary_clients: u64,
     counters: Counters,
     retrievals: Slab<Retrieval>,
@@ -135,7 +145,6 @@ pub struct Server {
     released: release::Released,
     returning: Option<Return>,
     rounds: u64,
-    status_sequence: u64,
     status_due: Time,
     debts_due: Time,
     last_turn: Option<Time>,
@@ -143,13 +152,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that lists no clients.
-    pub fn new(config: ServerConfig) -> Self {
+    /// A worker that lists no clients, of the server that counts in `tally`.
+    pub fn new(config: ServerConfig, tally: Arc<Tally>) -> Self {
         Self {
+            tally,
+            told: (0, 0),
             board: Board::default(),
+            peers: BTreeMap::new(),
             store: Store::default(),
             items: Items::new(config.memory),
-            clients: BTreeMap::new(),
+            clients: clients::Clients::default(),
             primary_clients: 0,
             counters: Counters::default(),
             retrievals: Slab::new(),
@@ -161,7 +173,6 @@ impl Server {
             released: release::Released::default(),
             returning: None,
             rounds: 0,
-            status_sequence: 0,
             status_due: Time::default(),
             debts_due: Time::default(),
             last_turn: None,
@@ -170,14 +181,15 @@ impl Server {
         }
     }
 
-    /// Its stable name.
+    /// The server's stable name.
     pub fn name(&self) -> &Name {
         &self.config.name
     }
 
-    /// What it says of its own state.
+    /// What the server says of its own state.
     pub fn state(&self) -> SelfState {
-        if self.returning.is_some() { SelfState::Returned } else { SelfState::Ready }
+        let returning = self.tally.read(Count::Returning) > 0;
+        if returning { SelfState::Returned } else { SelfState::Ready }
     }
 
     /// A message came in over a link.
@@ -189,9 +201,8 @@ impl Server {
             }
             (Message::Ping { number }, _) => self.send(from, Message::Pong { number }),
             (Message::WhoHolds { query, client }, _) => self.answer_who_holds(from, query, client),
-            (message, Link::Server(name)) => {
-                let name = name.clone();
-                self.handle_peer_message(now, &name, message);
+            (message, Link::Server(name, worker)) => {
+                self.handle_peer_message(now, name, *worker, message);
             }
             // A router has nothing else to say; its certificate vouches for its manners.
             (_, Link::Router(_)) => {}
@@ -236,8 +247,38 @@ impl Server {
         self.outputs.push_back(Output::Send { to: to.clone(), message });
     }
 
-    fn send_to_server(&mut self, name: &Name, message: Message) {
-        self.outputs.push_back(Output::Send { to: Link::Server(name.clone()), message });
+    /// Sends to the worker that owns the client on another server.
+    fn send_to_owner(&mut self, name: &Name, client: &ClientId, message: Message) {
+        let worker = client.owner(self.workers_of(name));
+        self.outputs.push_back(Output::Send { to: Link::Server(name.clone(), worker), message });
+    }
+
+    /// Sends to all workers of another server.
+    fn send_to_server(&mut self, name: &Name, message: &Message) {
+        for worker in 0..self.workers_of(name) {
+            self.send(&Link::Server(name.clone(), worker), message.clone());
+        }
+    }
+
+    fn workers_of(&self, name: &Name) -> u64 {
+        self.peers.get(name).copied().unwrap_or(1)
+    }
+
+    /// Counts a reply on its way to a router, with the assignment where the router's is another.
+    fn send_reply(
+        &mut self,
+        to: &Link,
+        (request_id, client, asked): (u64, &ClientId, Option<(u64, u64)>),
+        reply: Reply,
+        by: Option<UseCachedBy>,
+    ) {
+        let differs = |record: &&Record| {
+            let own = (record.epoch.term, record.epoch.change);
+            record.role == ClientRole::Primary && asked != Some(own)
+        };
+        let record = self.clients.get(client).filter(differs);
+        let assignment = record.map(|record| record.assignment(&self.config.name));
+        self.outputs.push_back(Output::Reply { to: to.clone(), request_id, assignment, by, reply });
     }
 
     /// Every input passes here: the loop turned, and perhaps had stood still before.
@@ -250,7 +291,12 @@ impl Server {
         }
     }
 
+    /// Clients came or went.
     fn status_changed(&mut self, now: Time) {
+        let alternate = self.clients.len() as u64 - self.primary_clients;
+        self.tally.correct(Count::Primary, self.told.0, self.primary_clients);
+        self.tally.correct(Count::Alternate, self.told.1, alternate);
+        self.told = (self.primary_clients, alternate);
         self.status_due = self.status_due.min(now + STATUS_DELAY);
     }
 }

@@ -7,11 +7,12 @@
 //! known of the owner; the higher epoch wins wherever two meet.
 
 use super::{ClientRole, Link, MAX_HELD_BACK, Record, Server};
+use crate::cluster::Count;
 use crate::mirror::Mirror;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
 use crate::wire::lane::{Outcome, Reply};
-use crate::wire::{Assignment, ClientId, Name, Time};
+use crate::wire::{Assignment, ClientId, Epoch, Name, Time};
 use std::time::Duration;
 
 /// When a client that met a full pool should come back.
@@ -44,6 +45,11 @@ impl Server {
             }
             return;
         }
+        if forward.client.owner(self.config.workers) != self.config.worker {
+            self.counters.misdirected_requests += 1;
+            let (request_id, workers) = (forward.request_id, self.config.workers);
+            return self.send(link, Message::WrongWorker { request_id, workers });
+        }
         match self.title(&forward) {
             Title::Owned => self.serve(now, link, forward),
             Title::StandBy => self.serve(now, link, forward),
@@ -57,16 +63,25 @@ impl Server {
     }
 
     fn title(&self, forward: &Forward) -> Title {
-        let names_us = forward.epoch.primary == self.config.name;
+        let names_us = match &forward.primary {
+            None => true,
+            Some(primary) => *primary == self.config.name,
+        };
         let Some(record) = self.clients.get(&forward.client) else {
             let released = self.released.epoch(&forward.client);
             return match forward.how {
-                _ if released.is_some_and(|released| *released >= forward.epoch) => Title::Foreign,
+                _ if released.is_some_and(|released| *released >= self.asked_epoch(forward)) => {
+                    Title::Foreign
+                }
                 How::Assign | How::HandedOn if names_us => Title::Fresh,
                 _ => Title::Foreign,
             };
         };
-        let higher = forward.epoch > record.epoch || self.config.planted.is(Fault::NoEpochCheck);
+        let (asked, own) =
+            ((forward.term, forward.change), (record.epoch.term, record.epoch.change));
+        // The names decide only between equals.
+        let higher = asked > own || (asked == own && self.asked_epoch(forward) > record.epoch);
+        let higher = higher || self.config.planted.is(Fault::NoEpochCheck);
         match (record.role, forward.how) {
             (_, How::Standby) => Title::StandBy,
             (ClientRole::Primary, _) if !higher => Title::Owned,
@@ -76,23 +91,30 @@ impl Server {
         }
     }
 
+    fn asked_epoch(&self, forward: &Forward) -> Epoch {
+        forward.epoch(&self.config.name)
+    }
+
     /// Room is decided by our own exact count; the router only had our last status.
     fn handle_fresh(&mut self, now: Time, link: &Link, forward: Forward) {
         let must_serve = forward.how == How::HandedOn;
-        let below_threshold = self.primary_clients < self.config.threshold;
-        if !below_threshold
+        let mut placed = self.tally.take_place(self.config.threshold);
+        if !placed
             && !must_serve
             && let Some(to) = self.second_server(now, forward.client)
         {
             self.send(link, Message::HandedOn { request_id: forward.request_id, to });
             return;
         }
-        if self.primary_clients >= self.config.capacity {
+        placed = placed || self.tally.take_place(self.config.capacity);
+        if !placed {
             self.reply_busy(link, &forward);
             return;
         }
+        // The tally counts it already.
+        self.told.0 += 1;
         if must_serve {
-            self.counters.must_served_clients += 1;
+            self.tally.increase(Count::MustServed);
         }
         self.adopt(now, &forward);
         self.serve(now, link, forward);
@@ -106,7 +128,7 @@ impl Server {
         }
         let to = self.board.choose_second(&self.config.name)?.chosen().clone();
         self.board.count_sent(&to);
-        self.counters.handed_on_clients += 1;
+        self.tally.increase(Count::HandedOn);
         self.status_changed(now);
         self.handed_on.insert(client, (to.clone(), now + HANDED_ON_MEMORY));
         Some(to)
@@ -127,7 +149,7 @@ impl Server {
             match record.role {
                 ClientRole::Primary => former_alternate = record.alternate,
                 ClientRole::Alternate => {
-                    self.counters.taken_over_clients += 1;
+                    self.tally.increase(Count::TakenOver);
                     former.push(record.epoch.primary);
                     self.primary_clients += 1;
                 }
@@ -140,7 +162,7 @@ impl Server {
         let former = self.distinct_others(former);
         let record = Record {
             role: ClientRole::Primary,
-            epoch: forward.epoch.clone(),
+            epoch: self.asked_epoch(forward),
             alternate: former_alternate,
             mirror,
             sequence: 0,
@@ -151,7 +173,7 @@ impl Server {
         self.clients.insert(forward.client, record);
         self.choose_alternate(forward.client);
         // A client's first server is chosen by one router alone.
-        let first = forward.epoch.term == 1 && forward.how != How::Takeover;
+        let first = forward.term == 1 && forward.how != How::Takeover;
         if !first && !self.config.planted.is(Fault::LostRelease) {
             self.owe_believers(forward.client);
         }
@@ -185,10 +207,9 @@ impl Server {
         let Ok(request_id) = forward.inner.request_id() else {
             return;
         };
-        let outcome = Outcome::Busy { retry_after_ms: BUSY_RETRY_MS };
-        let inner = Reply { request_id, outcome }.encode();
-        let request_id = forward.request_id;
-        self.send(link, Message::Reply { request_id, assignment: None, by: None, inner });
+        let reply = Reply { request_id, outcome: Outcome::Busy { retry_after_ms: BUSY_RETRY_MS } };
+        let asked = (forward.request_id, &forward.client, None);
+        self.send_reply(link, asked, reply, None);
     }
 
     pub(super) fn answer_who_holds(&mut self, link: &Link, query: u64, client: ClientId) {

@@ -3,58 +3,72 @@
 use super::{
     ClientRole, Link, PAUSE, REPEAT_INTERVAL, RETURN_GRACE, Return, STATUS_INTERVAL, Server,
 };
-use crate::wire::backplane::{Message, SelfState, Status};
+use crate::cluster::Count;
+use crate::wire::backplane::{Message, Status};
 use crate::wire::{Name, Time};
 use std::collections::{BTreeSet, VecDeque};
 
 const _: () = assert!(RETURN_GRACE.as_millis() > PAUSE.as_millis());
 
 impl Server {
-    /// A link came up: a router's connection, or our own connection to another server.
-    pub fn handle_link_up(&mut self, now: Time, link: &Link) {
+    /// A router connected.
+    pub fn handle_router_up(&mut self, now: Time, link: &Link) {
         self.turn(now);
-        match link {
-            Link::Router(_) => {
-                self.routers.insert(link.clone());
-            }
-            Link::Server(name) => {
-                if self.board.member(name).is_none() {
-                    self.owe_newcomer(name);
-                }
-                self.board.set_reachable(name, true);
-                if let Some(returning) = &self.returning {
-                    let round = returning.round;
-                    self.send_to_server(name, Message::Returned { round });
-                }
-                let owed: Vec<_> = self.owed_to(name);
-                for (client, epoch) in owed {
-                    self.send_to_server(name, Message::Release { client, epoch });
-                }
-                if self.board.member(name).is_some_and(|member| member.is_ready()) {
-                    self.find_company();
-                }
-            }
-        }
+        self.routers.insert(link.clone());
         let status = self.status();
         self.send(link, Message::Status(status));
     }
 
-    /// A link went down, and what was sent over it lately may be lost.
-    pub fn handle_link_down(&mut self, now: Time, link: &Link) {
+    /// A router's connection is gone, and what was sent over it lately may be lost.
+    pub fn handle_router_down(&mut self, now: Time, link: &Link) {
         self.turn(now);
-        match link {
-            Link::Router(_) => {
-                self.routers.remove(link);
-            }
-            Link::Server(name) => {
-                self.board.set_reachable(name, false);
-                self.replace_alternates_at(name);
-                self.status_changed(now);
-            }
-        }
+        self.routers.remove(link);
     }
 
-    pub(super) fn handle_peer_message(&mut self, now: Time, from: &Name, message: Message) {
+    /// Our own connections to all workers of another server stand.
+    pub fn handle_peer_up(&mut self, now: Time, name: &Name, workers: u64) {
+        self.turn(now);
+        if self.board.member(name).is_none() {
+            self.owe_newcomer(name);
+        }
+        self.peers.insert(name.clone(), workers);
+        self.board.set_reachable(name, true);
+        if let Some(returning) = &mut self.returning {
+            let round = returning.round;
+            // It may have come back with another number of workers.
+            let before = returning.awaited.len();
+            returning.awaited.retain(|(awaited, _)| awaited != name);
+            if returning.awaited.len() < before {
+                returning.awaited.extend((0..workers).map(|worker| (name.clone(), worker)));
+            }
+            self.send_to_server(name, &Message::Returned { round });
+        }
+        for (client, epoch) in self.owed_to(name) {
+            self.send_to_owner(name, &client, Message::Release { client, epoch });
+        }
+        if self.board.member(name).is_some_and(|member| member.is_ready()) {
+            self.find_company();
+        }
+        let status = self.status();
+        self.send_to_server(name, &Message::Status(status));
+    }
+
+    /// Our own connections to another server are gone, and what was sent over them lately may be
+    /// lost.
+    pub fn handle_peer_down(&mut self, now: Time, name: &Name) {
+        self.turn(now);
+        self.board.set_reachable(name, false);
+        self.replace_alternates_at(name);
+        self.status_changed(now);
+    }
+
+    pub(super) fn handle_peer_message(
+        &mut self,
+        now: Time,
+        from: &Name,
+        worker: u64,
+        message: Message,
+    ) {
         match message {
             Message::Status(status) if status.name == *from => {
                 let was_ready = self.board.member(from).is_some_and(|member| member.is_ready());
@@ -80,12 +94,15 @@ impl Server {
             Message::Release { client, epoch } => self.handle_release(now, from, client, epoch),
             Message::Released { client, epoch } => self.handle_released(from, client, &epoch),
             Message::Returned { round } => {
+                let workers = self.workers_of(from);
                 for (client, epoch) in self.owed_to(from) {
-                    self.send_to_server(from, Message::Release { client, epoch });
+                    if client.owner(workers) == worker {
+                        self.send_to_owner(from, &client, Message::Release { client, epoch });
+                    }
                 }
-                self.send_to_server(from, Message::Settled { round });
+                self.send(&Link::Server(from.clone(), worker), Message::Settled { round });
             }
-            Message::Settled { round } => self.handle_settled(now, from, round),
+            Message::Settled { round } => self.handle_settled(now, from, worker, round),
             // Nothing else is a server's to say to a server.
             _ => {}
         }
@@ -98,29 +115,34 @@ impl Server {
             .board
             .members()
             .filter(|(name, member)| member.status.is_some() && **name != self.config.name)
-            .map(|(name, _)| name.clone())
+            .flat_map(|(name, _)| (0..self.workers_of(name)).map(|worker| (name.clone(), worker)))
             .collect();
         if self.primary_clients == 0 || awaited.is_empty() {
             return;
         }
         self.rounds += 1;
-        let held_back =
-            self.returning.take().map_or_else(VecDeque::new, |returning| returning.held_back);
+        let held_back = self
+            .returning
+            .as_mut()
+            .map_or_else(VecDeque::new, |returning| std::mem::take(&mut returning.held_back));
         let round = self.rounds;
         let repeat_at = now + REPEAT_INTERVAL;
-        for name in &awaited {
-            self.send_to_server(name, Message::Returned { round });
+        for (name, worker) in &awaited {
+            self.send(&Link::Server(name.clone(), *worker), Message::Returned { round });
+        }
+        if self.returning.is_none() {
+            self.tally.increase(Count::Returning);
         }
         self.returning = Some(Return { round, since: now, repeat_at, awaited, held_back });
         self.status_changed(now);
     }
 
-    fn handle_settled(&mut self, now: Time, from: &Name, round: u64) {
+    fn handle_settled(&mut self, now: Time, from: &Name, worker: u64, round: u64) {
         let Some(returning) = &mut self.returning else {
             return;
         };
         if returning.round == round {
-            returning.awaited.remove(from);
+            returning.awaited.remove(&(from.clone(), worker));
             self.settle_if_waited_enough(now);
         }
     }
@@ -137,51 +159,50 @@ impl Server {
                 returning.repeat_at = now + REPEAT_INTERVAL;
                 let round = returning.round;
                 let awaited = returning.awaited.clone();
-                for name in awaited {
-                    self.send_to_server(&name, Message::Returned { round });
+                for (name, worker) in awaited {
+                    self.send(&Link::Server(name, worker), Message::Returned { round });
                 }
             }
             return;
         }
         let held_back = std::mem::take(&mut returning.held_back);
         self.returning = None;
+        self.tally.correct(Count::Returning, 1, 0);
         self.status_changed(now);
         for (link, forward) in held_back {
             self.handle_forward(now, &link, forward);
         }
     }
 
-    /// Our numbers now.
-    pub(super) fn status(&mut self) -> Status {
-        self.status_sequence += 1;
+    /// The server's numbers now.
+    pub(super) fn status(&self) -> Status {
         Status {
             name: self.config.name.clone(),
             incarnation: self.config.incarnation,
-            sequence: self.status_sequence,
+            sequence: self.tally.next_status(),
             zone: self.config.zone.clone(),
-            state: if self.returning.is_some() { SelfState::Returned } else { SelfState::Ready },
-            primary_clients: self.primary_clients,
-            alternate_clients: self.alternate_clients(),
+            state: self.state(),
+            primary_clients: self.tally.read(Count::Primary),
+            alternate_clients: self.tally.read(Count::Alternate),
             threshold: self.config.threshold,
             capacity: self.config.capacity,
-            handed_on_clients: self.counters.handed_on_clients,
-            must_served_clients: self.counters.must_served_clients,
-            released_clients: self.counters.released_clients,
+            handed_on_clients: self.tally.read(Count::HandedOn),
+            must_served_clients: self.tally.read(Count::MustServed),
+            released_clients: self.tally.read(Count::Released),
             pid: self.config.pid,
             admin: self.config.admin.clone(),
         }
-    }
-
-    /// Clients that this server would take over.
-    pub(super) fn alternate_clients(&self) -> u64 {
-        self.clients.len() as u64 - self.primary_clients
     }
 
     pub(super) fn push_status(&mut self, now: Time) {
         self.status_due = now + STATUS_INTERVAL;
         let status = self.status();
         let servers = self.board.members().filter(|(_, member)| member.reachable);
-        let mut links: Vec<_> = servers.map(|(name, _)| Link::Server(name.clone())).collect();
+        let mut links: Vec<_> = servers
+            .flat_map(|(name, _)| {
+                (0..self.workers_of(name)).map(|worker| Link::Server(name.clone(), worker))
+            })
+            .collect();
         links.extend(self.routers.iter().cloned());
         for link in links {
             self.send(&link, Message::Status(status.clone()));
@@ -196,6 +217,8 @@ impl Server {
     pub fn assert_consistent(&self) {
         let listed = self.clients.values().filter(|record| record.role == ClientRole::Primary);
         assert_eq!(listed.count() as u64, self.primary_clients, "{}: count", self.config.name);
+        let alternate = self.clients.len() as u64 - self.primary_clients;
+        assert_eq!(self.told, (self.primary_clients, alternate), "{}: tally", self.config.name);
         for (client, record) in &self.clients {
             let alone = record.role == ClientRole::Primary && record.alternate.is_none();
             assert_eq!(alone, self.alone.contains(client), "{}: {client}", self.config.name);

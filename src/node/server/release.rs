@@ -5,6 +5,7 @@
 //! mirror that was on its way all the time must not bring the lower epoch back.
 
 use super::{ClientRole, Record, Server};
+use crate::cluster::Count;
 use crate::node::Fault;
 use crate::wire::backplane::Message;
 use crate::wire::{ClientId, Epoch, Name, Time};
@@ -82,7 +83,7 @@ impl Server {
         self.store.clear(&mut record.mirror);
         if record.role == ClientRole::Primary {
             self.primary_clients -= 1;
-            self.counters.released_clients += 1;
+            self.tally.increase(Count::Released);
             self.alone.remove(client);
         }
         if let Some(by) = by {
@@ -128,7 +129,7 @@ impl Server {
             }
             _ => {}
         }
-        self.send_to_server(from, Message::Released { client, epoch });
+        self.send_to_owner(from, &client, Message::Released { client, epoch });
     }
 
     /// A primary sends no release to its own alternate. One in the same epoch is from a later run
@@ -238,7 +239,7 @@ impl Server {
             .map(|((name, client), epoch)| (name.clone(), *client, epoch.clone()))
             .collect();
         for (name, client, epoch) in due {
-            self.send_to_server(&name, Message::Release { client, epoch });
+            self.send_to_owner(&name, &client, Message::Release { client, epoch });
         }
     }
 }

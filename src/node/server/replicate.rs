@@ -92,12 +92,13 @@ impl Server {
     }
 
     fn send_whole_mirror(&mut self, client: ClientId, alternate: &Name) {
+        let workers = self.workers_of(alternate);
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
         let epoch = record.epoch.clone();
         let former = record.former.clone();
-        let to = Link::Server(alternate.clone());
+        let to = Link::Server(alternate.clone(), client.owner(workers));
         let mut messages = vec![Message::MirrorBegin { client, epoch: epoch.clone(), former }];
         for (slot, held) in self.store.entries(&record.mirror) {
             record.sequence += 1;
@@ -136,7 +137,7 @@ impl Server {
             key: key.clone(),
             version: version.copied(),
         };
-        self.send_to_server(&alternate, message);
+        self.send_to_owner(&alternate, client, message);
     }
 
     /// Another server makes this one the alternate of a client.
@@ -153,12 +154,20 @@ impl Server {
             let unchecked = self.config.planted.is(Fault::NoEpochCheck);
             if epoch <= record.epoch && !again && !unchecked {
                 let assignment = record.assignment(&self.config.name);
-                return self.send_to_server(from, Message::MirrorRefused { client, assignment });
+                return self.send_to_owner(
+                    from,
+                    &client,
+                    Message::MirrorRefused { client, assignment },
+                );
             }
             self.drop_as_released(now, &client, Some(&epoch));
         } else if let Some(released) = self.released.epoch(&client).filter(|it| **it > epoch) {
             let assignment = Assignment { epoch: released.clone(), alternate: None };
-            return self.send_to_server(from, Message::MirrorRefused { client, assignment });
+            return self.send_to_owner(
+                from,
+                &client,
+                Message::MirrorRefused { client, assignment },
+            );
         }
         let record = Record {
             role: ClientRole::Alternate,

@@ -1,7 +1,8 @@
 //! A request from its frame to its reply.
 //!
-//! Every request asks the source; requests for one key that arrive in one turn of the loop, before
-//! the source was asked, share the question. When the fresh version is known, the mirror and the
+//! Every request asks the source, unless the source has said for how long its last answer holds;
+//! requests for one key that arrive in one turn of the loop, before the source was asked, share the
+//! question. When the fresh version is known, the mirror and the
 //! client's validator decide what goes out, and the mirror is made to hold that version, here first
 //! and then at the alternate, before the reply leaves.
 
@@ -26,37 +27,43 @@ impl Server {
         let Some(record) = self.clients.get_mut(&forward.client) else {
             return;
         };
-        if !standby {
+        if !standby && record.router.as_ref() != Some(link) {
             record.router = Some(link.clone());
         }
-        let asked = (link.clone(), forward.request_id, forward.epoch.clone());
+        let names_us = forward.primary.as_ref().is_none_or(|name| *name == self.config.name);
+        let asked = names_us.then_some((forward.term, forward.change));
+        let refuse = |server: &mut Self, outcome| {
+            let asked = (forward.request_id, &forward.client, asked);
+            server.send_reply(link, asked, Reply { request_id: inner_id, outcome }, None);
+        };
         let get = match Self::read_get(&forward.inner) {
             Ok(get) => get,
-            Err(outcome) => return self.reply(&asked, &forward, inner_id, outcome),
+            Err(outcome) => return refuse(self, outcome),
         };
         if get.slot >= self.config.slots {
             let limit = self.config.slots;
             let text = format!("slot {} is beyond the limit of {limit} slots", get.slot);
-            let outcome = Outcome::error(ErrorCode::Malformed, text);
-            return self.reply(&asked, &forward, inner_id, outcome);
+            return refuse(self, Outcome::error(ErrorCode::Malformed, text));
         }
         let Some(key) = self.resolve_key(&forward, &get) else {
-            return self.reply(&asked, &forward, inner_id, Outcome::UnknownSlot);
+            return refuse(self, Outcome::UnknownSlot);
         };
-        let (link, request_id, asked) = asked;
-        let deadline = now + Duration::from_millis(forward.deadline_ms);
-        self.retrieve(Pending {
-            link,
-            request_id,
+        let pending = Pending {
+            link: link.clone(),
+            request_id: forward.request_id,
             client: forward.client,
             asked,
             standby,
-            deadline,
+            deadline: now + Duration::from_millis(forward.deadline_ms),
             inner_id,
             slot: get.slot,
             key,
             validator: get.validator,
-        });
+        };
+        match self.items.current(&pending.key, now) {
+            Some((version, tag)) => self.finish_with_version(&pending, &version, tag),
+            None => self.retrieve(now, pending),
+        }
     }
 
     fn read_get(inner: &Frame) -> Result<Get, Outcome> {
@@ -93,7 +100,7 @@ impl Server {
         }
     }
 
-    fn retrieve(&mut self, pending: Pending) {
+    fn retrieve(&mut self, now: Time, pending: Pending) {
         if let Some(ticket) = self.joinable.get(&pending.key) {
             self.retrievals[*ticket].waiters.push(pending);
             return;
@@ -101,15 +108,25 @@ impl Server {
         self.counters.retrievals += 1;
         let key = pending.key.clone();
         let known = self.items.find(&key);
-        let retrieval =
-            Retrieval { key: key.clone(), known: known.clone(), waiters: vec![pending] };
+        let retrieval = Retrieval {
+            key: key.clone(),
+            asked_at: now,
+            known: known.clone(),
+            waiters: vec![pending],
+        };
         let ticket = self.retrievals.insert(retrieval);
         self.joinable.insert(key.clone(), ticket);
         self.outputs.push_back(Output::Retrieve { ticket: ticket as u64, key, known });
     }
 
-    /// The source answered.
-    pub fn handle_retrieved(&mut self, now: Time, ticket: u64, retrieved: Retrieved) {
+    /// The source answered, and will give the same answer for so long after it was asked.
+    pub fn handle_retrieved(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        retrieved: Retrieved,
+        fresh_for: Duration,
+    ) {
         self.turn(now);
         let Some(retrieval) = self.retrievals.try_remove(ticket as usize) else {
             return;
@@ -123,7 +140,8 @@ impl Server {
         };
         match &retrieved {
             Retrieved::Version(version) if version.is_shareable() => {
-                self.items.insert(&retrieval.key, Arc::clone(version));
+                let fresh_until = retrieval.asked_at + fresh_for;
+                self.items.insert(&retrieval.key, Arc::clone(version), fresh_until);
             }
             _ => self.items.remove(&retrieval.key),
         }
@@ -139,13 +157,13 @@ impl Server {
             self.finish(now, pending, ticket, &retrieved);
         }
         for pending in waiters {
-            self.retrieve_alone(pending);
+            self.retrieve_alone(now, pending);
         }
     }
 
-    fn retrieve_alone(&mut self, pending: Pending) {
+    fn retrieve_alone(&mut self, now: Time, pending: Pending) {
         self.joinable.remove(&pending.key);
-        self.retrieve(pending);
+        self.retrieve(now, pending);
     }
 
     fn finish(&mut self, now: Time, pending: Pending, ticket: u64, retrieved: &Retrieved) {
@@ -158,20 +176,16 @@ impl Server {
             // The client was released while the source was asked.
             let known = owned.map(|record| record.assignment(&self.config.name));
             let message = Message::NotOwner { request_id: pending.request_id, known };
-            return self.send(&pending.link.clone(), message);
+            return self.send(&pending.link, message);
         };
         // The slot may have got another key meanwhile; then its entry is not this request's.
         let held = self.store.held(&record.mirror, pending.slot);
         let bound = held.is_some_and(|held| held.key == &pending.key);
-        let version = held.filter(|_| bound).and_then(|held| held.version.copied());
         match retrieved {
             Retrieved::Version(fresh) => {
-                let verdict = decide(version.as_ref(), &pending.validator, fresh.fingerprint());
-                self.counters.drifted_entries += u64::from(verdict.drifted);
-                if bound && !pending.standby {
-                    self.set_mirror(&pending, Some(fresh.fingerprint()));
-                }
-                self.reply_with_version(&pending, fresh, verdict.use_cached);
+                let cached = self.items.tag(&pending.key, fresh);
+                let tag = cached.unwrap_or_else(|| pending.key.tag(&fresh.fingerprint().digest));
+                self.finish_with_version(&pending, fresh, tag);
             }
             Retrieved::Unmirrored { headers, length } => {
                 self.forget_version(&pending, bound);
@@ -201,13 +215,31 @@ impl Server {
         }
     }
 
+    /// The fresh version is known: decides by mirror and validator, has the mirror hold that
+    /// version, and replies.
+    fn finish_with_version(&mut self, pending: &Pending, fresh: &Arc<Version>, tag: Tag) {
+        let Some(record) = self.clients.get_mut(&pending.client) else {
+            return;
+        };
+        let held = self.store.held(&record.mirror, pending.slot);
+        let held = held.filter(|held| held.key == &pending.key);
+        let version = held.and_then(|held| held.version);
+        let verdict = decide(version, &pending.validator, fresh.fingerprint());
+        self.counters.drifted_entries += u64::from(verdict.drifted);
+        let stale = held.is_some() && version != Some(fresh.fingerprint());
+        if stale && !pending.standby {
+            self.set_mirror(pending, Some(fresh.fingerprint()));
+        }
+        self.reply_with_version(pending, fresh, tag, verdict.use_cached);
+    }
+
     fn reply_with_version(
         &mut self,
         pending: &Pending,
         version: &Arc<Version>,
+        tag: Tag,
         by: Option<UseCachedBy>,
     ) {
-        let tag = pending.key.tag(&version.fingerprint().digest);
         if by.is_some() {
             return self.reply_pending(pending, Outcome::UseCached { tag }, by);
         }
@@ -249,44 +281,12 @@ impl Server {
         let Some(record) = self.clients.get_mut(&pending.client) else {
             return;
         };
-        let held = self.store.held(&record.mirror, pending.slot);
-        let unchanged = held.is_some_and(|held| {
-            held.key == &pending.key && held.version == version && version.is_some()
-        });
-        if unchanged {
-            return;
-        }
         self.store.set(&mut record.mirror, pending.slot, &pending.key, version);
         self.replicate(&pending.client, pending.slot, &pending.key, version);
     }
 
     fn reply_pending(&mut self, pending: &Pending, outcome: Outcome, by: Option<UseCachedBy>) {
-        let inner = Reply { request_id: pending.inner_id, outcome }.encode();
-        let assignment = self
-            .clients
-            .get(&pending.client)
-            .filter(|record| record.role == ClientRole::Primary && record.epoch != pending.asked)
-            .map(|record| record.assignment(&self.config.name));
-        let request_id = pending.request_id;
-        let message = Message::Reply { request_id, assignment, by, inner };
-        self.send(&pending.link.clone(), message);
-    }
-
-    /// Replies to a request that never came to be pending.
-    fn reply(
-        &mut self,
-        (link, request_id, asked): &(Link, u64, crate::wire::Epoch),
-        forward: &Forward,
-        inner_id: u64,
-        outcome: Outcome,
-    ) {
-        let inner = Reply { request_id: inner_id, outcome }.encode();
-        let assignment = self
-            .clients
-            .get(&forward.client)
-            .filter(|record| record.role == ClientRole::Primary && record.epoch != *asked)
-            .map(|record| record.assignment(&self.config.name));
-        let message = Message::Reply { request_id: *request_id, assignment, by: None, inner };
-        self.send(link, message);
+        let asked = (pending.request_id, &pending.client, pending.asked);
+        self.send_reply(&pending.link, asked, Reply { request_id: pending.inner_id, outcome }, by);
     }
 }

@@ -2,15 +2,20 @@
 
 use crate::mirror::Version;
 use crate::node::Planted;
-use crate::wire::backplane::Message;
-use crate::wire::{HeaderBlock, Key, Name};
+use crate::wire::backplane::{Message, UseCachedBy};
+use crate::wire::lane::Reply;
+use crate::wire::{Assignment, HeaderBlock, Key, Name};
 use std::sync::Arc;
 
-/// What a server is told about itself.
+/// What one worker of a server is told about itself.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Its stable name.
+    /// The server's stable name.
     pub name: Name,
+    /// Which of the server's workers this is.
+    pub worker: u64,
+    /// How many workers the server has.
+    pub workers: u64,
     /// Where it is.
     pub zone: Option<Name>,
     /// With so many clients as primary it hands the next new one on.
@@ -36,8 +41,8 @@ pub struct ServerConfig {
 pub enum Link {
     /// A connection that a router opened, by the shell's number for it.
     Router(u64),
-    /// The other server of this name.
-    Server(Name),
+    /// A worker of the other server of this name.
+    Server(Name, u64),
 }
 
 /// What the server wants done.
@@ -49,6 +54,19 @@ pub enum Output {
         to: Link,
         /// What.
         message: Message,
+    },
+    /// Send a router the reply to a request.
+    Reply {
+        /// To which router.
+        to: Link,
+        /// The router's number for the request.
+        request_id: u64,
+        /// Where it differs from what the router asked under.
+        assignment: Option<Assignment>,
+        /// With USE_CACHED.
+        by: Option<UseCachedBy>,
+        /// The reply for the client.
+        reply: Reply,
     },
     /// Send a version's bytes on a stream of their own.
     SendBody {
@@ -113,19 +131,22 @@ pub enum ClientRole {
     Alternate,
 }
 
-/// Counts what a server did.
+/// Counts what one worker of a server did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Clients handed on to a second server.
-    pub handed_on_clients: u64,
-    /// Clients taken because they must be served.
-    pub must_served_clients: u64,
-    /// Clients dropped because they had been taken over.
-    pub released_clients: u64,
-    /// Clients taken over from other servers.
-    pub taken_over_clients: u64,
     /// Mirror entries that a validator proved wrong.
     pub drifted_entries: u64,
     /// Retrievals asked of the source.
     pub retrievals: u64,
+    /// Requests of clients that another worker owns.
+    pub misdirected_requests: u64,
+}
+
+impl Counters {
+    /// Adds the counts of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.drifted_entries += other.drifted_entries;
+        self.retrievals += other.retrievals;
+        self.misdirected_requests += other.misdirected_requests;
+    }
 }

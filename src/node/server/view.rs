@@ -1,7 +1,7 @@
 //! What a server shows of itself.
 
-use super::{ClientRole, Counters, Server};
-use crate::cluster::Choice;
+use super::{ClientRole, Counters, Server, clients};
+use crate::cluster::{Choice, Count};
 use crate::wire::backplane::SelfState;
 use crate::wire::{Assignment, ClientId, Fingerprint, Key, Name};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct ClientView {
     pub choice: Option<Arc<Choice>>,
 }
 
-/// A server's numbers.
+/// A server's numbers: what its workers count together, and the rest of one of them.
 #[derive(Clone, Debug)]
 pub struct ServerView {
     /// Its name.
@@ -36,7 +36,15 @@ pub struct ServerView {
     pub threshold: u64,
     /// Its capacity.
     pub capacity: u64,
-    /// What it did.
+    /// Clients handed on to a second server.
+    pub handed_on_clients: u64,
+    /// Clients taken because they must be served.
+    pub must_served_clients: u64,
+    /// Clients dropped because they had been taken over.
+    pub released_clients: u64,
+    /// Clients taken over from other servers.
+    pub taken_over_clients: u64,
+    /// What the worker did.
     pub counters: Counters,
     /// Releases that it still owes.
     pub debts: usize,
@@ -46,16 +54,31 @@ pub struct ServerView {
     pub shared_records: (usize, usize),
 }
 
+impl ServerView {
+    /// Adds the numbers of another worker of the same server.
+    pub fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        self.debts += other.debts;
+        self.item_bytes += other.item_bytes;
+        self.shared_records.0 += other.shared_records.0;
+        self.shared_records.1 += other.shared_records.1;
+    }
+}
+
 impl Server {
-    /// Its numbers now.
+    /// The numbers now.
     pub fn view(&self) -> ServerView {
         ServerView {
             name: self.config.name.clone(),
             state: self.state(),
-            primary_clients: self.primary_clients,
-            alternate_clients: self.alternate_clients(),
+            primary_clients: self.tally.read(Count::Primary),
+            alternate_clients: self.tally.read(Count::Alternate),
             threshold: self.config.threshold,
             capacity: self.config.capacity,
+            handed_on_clients: self.tally.read(Count::HandedOn),
+            must_served_clients: self.tally.read(Count::MustServed),
+            released_clients: self.tally.read(Count::Released),
+            taken_over_clients: self.tally.read(Count::TakenOver),
             counters: self.counters,
             debts: self.debts.len(),
             item_bytes: self.items.bytes(),
@@ -63,17 +86,20 @@ impl Server {
         }
     }
 
-    /// The clients it lists, in the order of their ids, from the one after `after` on.
-    pub fn client_views(&self, after: Option<ClientId>) -> impl Iterator<Item = ClientView> {
-        use std::ops::Bound;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.clients.range((from, Bound::Unbounded)).map(|(client, record)| ClientView {
-            client: *client,
-            role: record.role,
-            assignment: record.assignment(&self.config.name),
-            entries: record.mirror.len(),
-            choice: record.choice.clone(),
-        })
+    /// At most `limit` of the clients it lists, in the order of their ids, from the one after
+    /// `after` on.
+    pub fn client_views(&self, after: Option<ClientId>, limit: usize) -> Vec<ClientView> {
+        let view = |client: ClientId| {
+            let record = self.clients.get(&client)?;
+            Some(ClientView {
+                client,
+                role: record.role,
+                assignment: record.assignment(&self.config.name),
+                entries: record.mirror.len(),
+                choice: record.choice.clone(),
+            })
+        };
+        clients::ids_after(&self.clients, after, limit).into_iter().filter_map(view).collect()
     }
 
     /// The mirror of one client, slot by slot.

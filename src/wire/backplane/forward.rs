@@ -2,7 +2,7 @@
 
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, MAX_PAYLOAD};
-use crate::wire::types::{ClientId, Epoch, Name};
+use crate::wire::types::{ClientId, Epoch, Name, decode_counters, encode_counters};
 use bytes::{BufMut, BytesMut};
 
 /// Servers to which a release may be owed for one client, at the most.
@@ -31,8 +31,12 @@ pub struct Forward {
     pub request_id: u64,
     /// Whose request it is.
     pub client: ClientId,
-    /// The epoch in which the router asks.
-    pub epoch: Epoch,
+    /// The term in which the router asks.
+    pub term: u64,
+    /// The change within the term.
+    pub change: u64,
+    /// The primary in that epoch; none stands for the server that is asked.
+    pub primary: Option<Name>,
     /// Under what title.
     pub how: How,
     /// How long the answer is of use, in milliseconds from now.
@@ -69,21 +73,33 @@ impl How {
 }
 
 impl Forward {
+    /// The epoch in which the router asks the server `asked`.
+    pub fn epoch(&self, asked: &Name) -> Epoch {
+        let primary = self.primary.as_ref().unwrap_or(asked).clone();
+        Epoch { term: self.term, change: self.change, primary }
+    }
+
+    /// Writes all but the inner frame, which ends it.
     pub(super) fn encode(&self, out: &mut BytesMut) {
         put::varint(out, self.request_id);
         self.client.encode(out);
-        self.epoch.encode(out);
+        encode_counters((self.term, self.change), out);
+        Name::encode_option(self.primary.as_ref(), out);
         out.put_u8(self.how as u8);
         put::varint(out, self.deadline_ms);
         encode_former(&self.former, out);
-        out.extend_from_slice(self.inner.bytes());
     }
 
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let request_id = reader.varint("request id", MAX_VARINT)?;
+        let client = ClientId::decode(reader)?;
+        let (term, change) = decode_counters(reader)?;
         Ok(Self {
-            request_id: reader.varint("request id", MAX_VARINT)?,
-            client: ClientId::decode(reader)?,
-            epoch: Epoch::decode(reader)?,
+            request_id,
+            client,
+            term,
+            change,
+            primary: Name::decode_option(reader)?,
             how: How::decode(reader)?,
             deadline_ms: reader.varint("deadline", MAX_VARINT)?,
             former: decode_former(reader)?,

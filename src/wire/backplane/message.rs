@@ -3,6 +3,7 @@
 use super::{Forward, Status, UseCachedBy};
 use crate::wire::codec::DecodeError;
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
+use crate::wire::gather::Gather;
 use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name};
 
 /// Which mirror a server holds of a client.
@@ -184,9 +185,32 @@ impl Message {
         }
     }
 
-    /// Writes the frame.
+    /// The frame.
     pub fn encode(&self) -> Frame {
-        Frame::build(self.frame_type(), MAX_BACKPLANE_PAYLOAD, |out| self.encode_payload(out))
+        Frame::build(self.frame_type(), MAX_BACKPLANE_PAYLOAD, |out| {
+            self.encode_payload(out);
+            if let Some(inner) = self.inner() {
+                out.extend_from_slice(inner.bytes());
+            }
+        })
+    }
+
+    /// Writes the frame among others.
+    pub fn gather(&self, out: &mut Gather) {
+        let inner = self.inner();
+        let rest = inner.map_or(0, |inner| inner.bytes().len());
+        out.frame(self.frame_type(), MAX_BACKPLANE_PAYLOAD, rest, |out| self.encode_payload(out));
+        if let Some(inner) = inner {
+            out.push(inner.bytes());
+        }
+    }
+
+    /// The frame that ends this one.
+    fn inner(&self) -> Option<&Frame> {
+        match self {
+            Self::Forward(Forward { inner, .. }) | Self::Reply { inner, .. } => Some(inner),
+            _ => None,
+        }
     }
 
     /// Reads a frame.

@@ -3,20 +3,21 @@
 use super::forward::{decode_former, encode_former};
 use super::{Forward, Holding, Message, Status, UseCachedBy};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
-use crate::wire::frame::{Frame, FrameType, MAX_PAYLOAD};
+use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
+use crate::wire::gather::Gather;
 use crate::wire::lane::{ErrorCode, MAX_SLOTS, Outcome, Reply};
 use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name};
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 impl Message {
+    /// Writes all but the inner frame, if there is one.
     pub(super) fn encode_payload(&self, out: &mut BytesMut) {
         match self {
             Self::Forward(forward) => forward.encode(out),
-            Self::Reply { request_id, assignment, by, inner } => {
+            Self::Reply { request_id, assignment, by, inner: _ } => {
                 put::varint(out, *request_id);
                 encode_assignment_option(assignment.as_ref(), out);
                 out.put_u8(by.map_or(0, |by| by as u8));
-                out.extend_from_slice(inner.bytes());
             }
             Self::NotOwner { request_id, known } => {
                 put::varint(out, *request_id);
@@ -220,6 +221,27 @@ fn encode_assignment_option(assignment: Option<&Assignment>, out: &mut BytesMut)
     out.put_u8(u8::from(assignment.is_some()));
     if let Some(assignment) = assignment {
         assignment.encode(out);
+    }
+}
+
+/// Writes REPLY around a reply that is not a frame yet, among others.
+pub fn gather_reply(
+    out: &mut Gather,
+    request_id: u64,
+    assignment: Option<&Assignment>,
+    by: Option<UseCachedBy>,
+    reply: &Reply,
+) {
+    let shared = reply.shared();
+    let rest = shared.map_or(0, Bytes::len);
+    out.frame(FrameType::Reply, MAX_BACKPLANE_PAYLOAD, rest, |out| {
+        put::varint(out, request_id);
+        encode_assignment_option(assignment, out);
+        out.put_u8(by.map_or(0, |by| by as u8));
+        reply.append(out);
+    });
+    if let Some(shared) = shared {
+        out.share(shared.clone());
     }
 }
 

@@ -100,7 +100,7 @@ impl Status {
             must_served_clients: number("must-served clients")?,
             released_clients: number("released clients")?,
             pid: number("process id")?,
-            admin: reader.text("admin address", MAX_ADDRESS)?,
+            admin: reader.text("admin address", MAX_ADDRESS)?.to_owned(),
         })
     }
 }

@@ -45,11 +45,12 @@ impl Body {
         }
     }
 
+    /// Writes all but the bytes themselves.
     pub(super) fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Inline(bytes) => {
                 out.put_u8(BODY_INLINE);
-                put::bytes(out, bytes, MAX_INLINE_BODY);
+                put::limited(out, bytes.len() as u64, MAX_INLINE_BODY as u64);
             }
             Self::Stream { length } => {
                 out.put_u8(BODY_STREAM);

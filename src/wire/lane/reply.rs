@@ -3,8 +3,10 @@
 use super::body::Body;
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_ERROR_TEXT, MAX_PAYLOAD};
+use crate::wire::gather::MIN_SHARED;
 use crate::wire::headers::HeaderBlock;
 use crate::wire::types::Tag;
+use bytes::{Bytes, BytesMut};
 
 /// Why a request failed, as a number that programs can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +95,14 @@ impl Outcome {
         Self::Error { code, text }
     }
 
+    /// The bytes that travel in the frame.
+    fn inline_body(&self) -> &[u8] {
+        match self {
+            Self::Full { body: Body::Inline(bytes), .. } => bytes,
+            _ => &[],
+        }
+    }
+
     /// The type of the frame that carries it.
     pub fn frame_type(&self) -> FrameType {
         match self {
@@ -108,25 +118,50 @@ impl Outcome {
 }
 
 impl Reply {
-    /// Writes the frame.
+    /// The frame.
     pub fn encode(&self) -> Frame {
         Frame::build(self.outcome.frame_type(), MAX_PAYLOAD, |out| {
-            put::varint(out, self.request_id);
-            match &self.outcome {
-                Outcome::UseCached { tag } => tag.encode(out),
-                Outcome::Full { tag, headers, body } => {
-                    tag.encode(out);
-                    headers.encode(out);
-                    body.encode(out);
-                }
-                Outcome::NotFound | Outcome::UnknownSlot | Outcome::FateUnknown => {}
-                Outcome::Busy { retry_after_ms } => put::varint(out, *retry_after_ms),
-                Outcome::Error { code, text } => {
-                    put::varint(out, *code as u64);
-                    put::bytes(out, text.as_bytes(), MAX_ERROR_TEXT);
-                }
-            }
+            self.encode_payload(out);
+            out.extend_from_slice(self.outcome.inline_body());
         })
+    }
+
+    /// The bytes that end the frame, if they are worth sharing instead of being copied.
+    pub fn shared(&self) -> Option<&Bytes> {
+        let Outcome::Full { body: Body::Inline(bytes), .. } = &self.outcome else {
+            return None;
+        };
+        (bytes.len() >= MIN_SHARED).then_some(bytes)
+    }
+
+    /// Writes the frame behind what `out` holds, all but what [`Reply::shared`] gives.
+    pub fn append(&self, out: &mut BytesMut) {
+        let rest = self.shared().map_or(0, Bytes::len);
+        Frame::append(out, self.outcome.frame_type(), MAX_PAYLOAD, rest, |out| {
+            self.encode_payload(out);
+            if rest == 0 {
+                out.extend_from_slice(self.outcome.inline_body());
+            }
+        });
+    }
+
+    /// Writes all but the bytes of a body, which end it.
+    fn encode_payload(&self, out: &mut BytesMut) {
+        put::varint(out, self.request_id);
+        match &self.outcome {
+            Outcome::UseCached { tag } => tag.encode(out),
+            Outcome::Full { tag, headers, body } => {
+                tag.encode(out);
+                headers.encode(out);
+                body.encode(out);
+            }
+            Outcome::NotFound | Outcome::UnknownSlot | Outcome::FateUnknown => {}
+            Outcome::Busy { retry_after_ms } => put::varint(out, *retry_after_ms),
+            Outcome::Error { code, text } => {
+                put::varint(out, *code as u64);
+                put::bytes(out, text.as_bytes(), MAX_ERROR_TEXT);
+            }
+        }
     }
 
     /// Reads a frame of any reply type.
@@ -148,7 +183,7 @@ impl Reply {
             FrameType::FateUnknown => Outcome::FateUnknown,
             FrameType::Error => Outcome::Error {
                 code: ErrorCode::decode(&mut reader)?,
-                text: reader.text("error text", MAX_ERROR_TEXT)?,
+                text: reader.text("error text", MAX_ERROR_TEXT)?.to_owned(),
             },
             other => {
                 let found = other as u64;

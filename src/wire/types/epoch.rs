@@ -48,11 +48,7 @@ impl Epoch {
 
     /// Reads two counters and a name.
     pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        let term = reader.varint("term", MAX_TERM)?;
-        if term == 0 {
-            return Err(DecodeError::Invalid { what: "term", why: "terms start at 1" });
-        }
-        let change = reader.varint("change", MAX_CHANGE)?;
+        let (term, change) = decode_counters(reader)?;
         Ok(Self { term, change, primary: Name::decode(reader)? })
     }
 
@@ -61,11 +57,28 @@ impl Epoch {
     /// # Panics
     /// If term or change is not one that [`Epoch::decode`] takes.
     pub fn encode(&self, out: &mut impl BufMut) {
-        assert!(self.term > 0, "terms start at 1");
-        put::limited(out, self.term, MAX_TERM);
-        put::limited(out, self.change, MAX_CHANGE);
+        encode_counters((self.term, self.change), out);
         self.primary.encode(out);
     }
+}
+
+/// Reads the term and the change of an epoch.
+pub(in crate::wire) fn decode_counters(reader: &mut Reader) -> Result<(u64, u64), DecodeError> {
+    let term = reader.varint("term", MAX_TERM)?;
+    if term == 0 {
+        return Err(DecodeError::Invalid { what: "term", why: "terms start at 1" });
+    }
+    Ok((term, reader.varint("change", MAX_CHANGE)?))
+}
+
+/// Writes the term and the change of an epoch.
+///
+/// # Panics
+/// If they are not what [`decode_counters`] takes.
+pub(in crate::wire) fn encode_counters((term, change): (u64, u64), out: &mut impl BufMut) {
+    assert!(term > 0, "terms start at 1");
+    put::limited(out, term, MAX_TERM);
+    put::limited(out, change, MAX_CHANGE);
 }
 
 impl Ord for Epoch {
@@ -142,7 +155,7 @@ mod tests {
             put::varint(&mut out, term);
             put::varint(&mut out, change);
             Name::new("a").unwrap().encode(&mut out);
-            Epoch::decode(&mut Reader::new(out.freeze()))
+            Epoch::decode(&mut Reader::new(&out.freeze()))
         };
         assert!(read(1, 0).is_ok() && read(MAX_TERM, MAX_CHANGE).is_ok());
         assert!(read(0, 0).is_err(), "it would pack to an empty word");

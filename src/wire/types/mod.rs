@@ -46,5 +46,6 @@ mod names;
 mod version;
 
 pub use epoch::{Assignment, Epoch, MAX_CHANGE, MAX_TERM};
+pub(super) use epoch::{decode_counters, encode_counters};
 pub use names::{ClientId, Key, MAX_KEY, MAX_NAME, Name};
 pub use version::{Digest, Fingerprint, Fingerprinter, Tag, fingerprint};

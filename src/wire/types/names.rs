@@ -17,6 +17,21 @@ pub struct ClientId(pub [u8; 16]);
 
 sixteen_bytes!(ClientId, "client id");
 
+impl ClientId {
+    /// Which of a server's workers owns the client: its first eight bytes modulo their number.
+    /// Routers draw ids at random, so all workers get the same share.
+    pub fn owner(&self, workers: u64) -> u64 {
+        let [first, _] = self.halves();
+        first % workers.max(1)
+    }
+
+    /// The id as two numbers.
+    pub fn halves(&self) -> [u64; 2] {
+        let number = u128::from_be_bytes(self.0);
+        [(number >> 64) as u64, number as u64]
+    }
+}
+
 /// The stable name of a router, a server or a pool: a lower-case DNS label. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
@@ -45,14 +60,14 @@ impl Name {
 
     /// Reads a length and a name.
     pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        Self::new(&reader.text("name", MAX_NAME)?)
+        Self::new(reader.text("name", MAX_NAME)?)
     }
 
     /// Reads a length and a name; length 0 stands for none.
     pub fn decode_option(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
         match reader.text("name", MAX_NAME)? {
-            text if text.is_empty() => Ok(None),
-            text => Self::new(&text).map(Some),
+            "" => Ok(None),
+            text => Self::new(text).map(Some),
         }
     }
 
@@ -117,6 +132,12 @@ impl Key {
             }
         }
         Ok(Self(bytes))
+    }
+
+    /// The same key in memory of its own: for what is kept for long, when this one is a slice of a
+    /// frame.
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
     }
 
     /// Reads a length and a key.

@@ -1,0 +1,41 @@
+//! What all workers of one router share.
+
+use crate::assign::{Entry, Names, ServerIndex, Table};
+use crate::wire::ClientId;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// The assignment table, the names that its entries stand for, and whose turn it is. Every worker's
+/// every request reads the table, so that a takeover which one of them decided holds for all.
+#[derive(Debug, Default)]
+pub struct Shared {
+    pub(super) table: Table,
+    pub(super) names: Names,
+    /// The place of the server that the newest client was given, plus one; zero at first.
+    cursor: AtomicU32,
+    admissions: AtomicU64,
+}
+
+impl Shared {
+    /// The server that the newest client was given.
+    pub(super) fn last_given(&self) -> Option<ServerIndex> {
+        self.cursor.load(Relaxed).checked_sub(1).and_then(|place| ServerIndex::new(place as usize))
+    }
+
+    /// Gives `next` the turn after `last`; `false` if another worker was faster.
+    pub(super) fn give(&self, last: Option<ServerIndex>, next: ServerIndex) -> bool {
+        let cursor = |place: Option<ServerIndex>| place.map_or(0, |place| place.get() as u32 + 1);
+        let (last, next) = (cursor(last), cursor(Some(next)));
+        self.cursor.compare_exchange(last, next, Relaxed, Relaxed).is_ok()
+    }
+
+    /// A number for a session that is admitted: a later one has a higher number, whichever worker
+    /// admits it.
+    pub(super) fn next_admission(&self) -> u64 {
+        self.admissions.fetch_add(1, Relaxed) + 1
+    }
+
+    /// What the table knows of a client.
+    pub fn entry(&self, client: &ClientId) -> Option<Entry> {
+        self.table.get(client)
+    }
+}
