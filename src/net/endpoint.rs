@@ -3,11 +3,39 @@
 //! quinn's defaults are made for peers that know each other. Everything that a stranger can make us
 //! hold is bounded here, with the reason beside the number.
 
-use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+#![allow(unused, reason = "the workers of routers and servers use it")]
+
+mod dialling;
+mod door;
+
+pub(crate) use dialling::DiallingEndpoints;
+pub(crate) use door::Door;
+
+use super::steering::{EndpointSecrets, WorkerIds, plain_socket};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The versions of QUIC that we speak. quinn also knows drafts, which nobody uses, and which the
+/// steering would not recognize.
+const VERSIONS: [u32; 1] = [1];
+/// How often one worker may answer an unknown id with a reset. Resets are smaller than what they
+/// answer and cost a microsecond; after a restart, thousands of clients wait for theirs.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Connections that wait for the worker to look at them: it does so in every turn of its loop, so
+/// this is a burst of one turn. Each holds a packet and its keys, about 4 KiB.
+const INCOMING: usize = 1024;
+/// Bytes that may arrive for one of them meanwhile, besides its first packet: the rest of a large
+/// ClientHello. There is no 0-RTT.
+const INCOMING_BYTES: u64 = 16 * 1024;
+/// The same for all of them.
+const ALL_INCOMING_BYTES: u64 = 4 * 1024 * 1024;
+/// Handshake bytes that may arrive out of order: a ClientHello is one or two packets.
+const CLIENT_HANDSHAKE_BYTES: usize = 8 * 1024;
 
 /// Lanes, and the session stream, that a client may have open. quinn holds memory per permitted
 /// stream from the start.
@@ -33,8 +61,9 @@ const BACKPLANE_IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a link shows that it is alive.
 const BACKPLANE_KEEP_ALIVE: Duration = Duration::from_millis(400);
 
-/// Bytes that the system may hold for a socket, each way.
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// The round trip assumed before the first is measured. Members are near each other; with the
+/// standard's 333 ms, one lost packet of a handshake would keep a link away for a second.
+const BACKPLANE_INITIAL_ROUND_TRIP: Duration = Duration::from_millis(30);
 
 fn idle(timeout: Duration) -> IdleTimeout {
     IdleTimeout::try_from(timeout).expect("the constants above are far below the limit")
@@ -50,7 +79,9 @@ pub(crate) fn client_facing_transport() -> Arc<TransportConfig> {
         .receive_window(VarInt::from_u32(CLIENT_WINDOW))
         .send_window(CLIENT_SEND_WINDOW)
         .max_idle_timeout(Some(idle(CLIENT_IDLE_TIMEOUT)))
-        .datagram_receive_buffer_size(None);
+        .crypto_buffer_size(CLIENT_HANDSHAKE_BYTES)
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0);
     Arc::new(transport)
 }
 
@@ -64,6 +95,7 @@ pub(crate) fn backplane_transport() -> Arc<TransportConfig> {
         .send_window(u64::from(BACKPLANE_FRAME_WINDOW))
         .keep_alive_interval(Some(BACKPLANE_KEEP_ALIVE))
         .max_idle_timeout(Some(idle(BACKPLANE_IDLE_TIMEOUT)))
+        .initial_rtt(BACKPLANE_INITIAL_ROUND_TRIP)
         .datagram_receive_buffer_size(None);
     Arc::new(transport)
 }
@@ -78,27 +110,67 @@ pub(crate) fn backplane_body_transport() -> Arc<TransportConfig> {
         .send_window(u64::from(BACKPLANE_FRAME_WINDOW))
         .keep_alive_interval(Some(BACKPLANE_KEEP_ALIVE))
         .max_idle_timeout(Some(idle(BACKPLANE_IDLE_TIMEOUT)))
+        .initial_rtt(BACKPLANE_INITIAL_ROUND_TRIP)
         .datagram_receive_buffer_size(None);
     Arc::new(transport)
 }
 
-/// A QUIC endpoint on a UDP address. Accepts connections if it is given a configuration for them.
-/// Must be called inside the worker's runtime.
+/// What a router accepts clients with.
+pub(crate) fn public_accepting(tls: Arc<QuicServerConfig>) -> ServerConfig {
+    accepting(tls, client_facing_transport())
+}
+
+/// What a member of the backplane accepts others with.
+pub(crate) fn backplane_accepting(tls: Arc<QuicServerConfig>) -> ServerConfig {
+    accepting(tls, backplane_transport())
+}
+
+/// Everything that quinn bounds too generously for a port that strangers reach.
+///
+/// What it bounds well enough, and has no setting for: eight ids a connection, of which the peer
+/// can make us replace 50 before we close it; one former path; 16 answers to path challenges; and
+/// no address tokens outside of Retry, so that there is nothing to remember about them.
+fn accepting(tls: Arc<QuicServerConfig>, transport: Arc<TransportConfig>) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(tls);
+    config
+        .transport_config(transport)
+        .max_incoming(INCOMING)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(ALL_INCOMING_BYTES)
+        // A client that changes networks keeps its connection: its id leads to its worker.
+        .migration(true);
+    config
+}
+
+/// One worker's endpoint, on its socket of a port group. Call it inside the worker's runtime.
+///
+/// It must accept for as long as it lives (quinn: `set_server_config(None)`): an endpoint that does
+/// not accept answers a first packet with a reset for whatever id it carries, and so lets anybody
+/// end the connections of every worker that shares the key. What only dials is a
+/// [`DiallingEndpoints`].
+pub(crate) fn worker_endpoint(
+    socket: UdpSocket,
+    ids: WorkerIds,
+    secrets: &EndpointSecrets,
+    mut accepting: ServerConfig,
+) -> io::Result<quinn::Endpoint> {
+    let mut config = EndpointConfig::new(secrets.reset_key());
+    config
+        .cid_generator(move || Box::new(ids))
+        .supported_versions(VERSIONS.to_vec())
+        .min_reset_interval(RESET_INTERVAL);
+    accepting.token_key(secrets.token_key());
+    quinn::Endpoint::new(config, Some(accepting), socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// A QUIC endpoint on a UDP address of its own, with keys of its own. Accepts connections if it is
+/// given a configuration for them. Must be called inside the worker's runtime.
 pub(crate) fn bind(
     address: SocketAddr,
-    accepting: Option<quinn::ServerConfig>,
+    accepting: Option<ServerConfig>,
 ) -> io::Result<quinn::Endpoint> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    // Larger buffers are a wish: the system may cap them.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    socket.bind(&address.into())?;
-    let socket = UdpSocket::from(socket);
-    socket.set_nonblocking(true)?;
+    let mut config = EndpointConfig::default();
+    config.supported_versions(VERSIONS.to_vec());
     let runtime = Arc::new(quinn::TokioRuntime);
-    quinn::Endpoint::new(EndpointConfig::default(), accepting, socket, runtime)
+    quinn::Endpoint::new(config, accepting, plain_socket(address)?, runtime)
 }

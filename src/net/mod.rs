@@ -18,4 +18,6 @@ pub(crate) mod outbox;
 pub(crate) mod router;
 #[cfg(feature = "server")]
 pub(crate) mod server;
+#[cfg(feature = "server")]
+pub(crate) mod steering;
 pub(crate) mod tls;
