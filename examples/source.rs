@@ -39,6 +39,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: source SERVER.TOML")?;
     let server = Server::builder().config_file(path)?.source(Greeter).bind()?;
     println!("serving on {}", server.local_address()?);
-    server.run_until(std::future::pending());
+    server.run_until(std::future::pending())?;
     Ok(())
 }

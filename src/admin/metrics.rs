@@ -119,10 +119,10 @@ pub(super) fn of_server(view: &ServerView) -> Response {
     );
     let counters = &view.counters;
     for (name, help, value) in [
-        ("handed_on_clients", "Clients handed on to a second server", counters.handed_on_clients),
-        ("must_served_clients", "Clients that had to be served", counters.must_served_clients),
-        ("released_clients", "Clients dropped after a takeover", counters.released_clients),
-        ("taken_over_clients", "Clients taken over", counters.taken_over_clients),
+        ("handed_on_clients", "Clients handed on to a second server", view.handed_on_clients),
+        ("must_served_clients", "Clients that had to be served", view.must_served_clients),
+        ("released_clients", "Clients dropped after a takeover", view.released_clients),
+        ("taken_over_clients", "Clients taken over", view.taken_over_clients),
         ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
         ("retrievals", "Retrievals asked of the source", counters.retrievals),
     ] {

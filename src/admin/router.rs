@@ -1,9 +1,10 @@
 //! The router's admin pages.
 
 use super::{failure, metrics, nowhere, page};
-use crate::net::inspect::Inspector;
+use crate::assign::Title;
+use crate::net::inspect::{Inspector, Inspectors};
 use crate::net::router::Shell;
-use crate::node::router::{HealthState, ReplyCounters, RouterView, ServerRow, Title};
+use crate::node::router::{HealthState, ReplyCounters, RouterView, ServerRow};
 use crate::wire::backplane::{Holding, SelfState};
 use crate::wire::{Assignment, ClientId, Name};
 use axum::Router;
@@ -17,22 +18,23 @@ use std::time::Duration;
 /// How long a server may take to say what it holds.
 const HOLDING_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Worker = State<Inspector<Shell>>;
+type Workers = State<Inspectors<Shell>>;
 
 /// All pages of a router.
-pub(crate) fn pages(worker: Inspector<Shell>) -> Router {
+pub(crate) fn pages(workers: Inspectors<Shell>) -> Router {
     Router::new()
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/clients/{id}", get(client))
         .route("/metrics", get(show_metrics))
         .fallback(nowhere)
-        .with_state(worker)
+        .with_state(workers)
 }
 
 #[derive(Serialize)]
 struct StatusPage {
     servers: Vec<ServerEntry>,
+    workers: usize,
     clients: usize,
     sessions: usize,
     requests: usize,
@@ -124,11 +126,12 @@ fn server_entry(row: &ServerRow, address: String) -> ServerEntry {
     }
 }
 
-fn status_page(view: &RouterView, address: impl Fn(&Name) -> String) -> StatusPage {
+fn status_page(view: &RouterView, workers: usize, address: impl Fn(&Name) -> String) -> StatusPage {
     let ReplyCounters { use_cached, full, delta, not_found, busy, error, .. } = view.replies;
     let ReplyCounters { by_mirror: mirror, by_crc: crc, by_strong: strong, .. } = view.replies;
     StatusPage {
         servers: view.servers.iter().map(|row| server_entry(row, address(&row.name))).collect(),
+        workers,
         clients: view.clients,
         sessions: view.sessions,
         requests: view.requests,
@@ -138,31 +141,58 @@ fn status_page(view: &RouterView, address: impl Fn(&Name) -> String) -> StatusPa
     }
 }
 
-async fn ready(State(worker): Worker) -> Response {
-    match worker.look(|shell| shell.with(|node, _| node.is_ready())).await {
+/// The worker that any will do for.
+fn first(workers: &Inspectors<Shell>) -> &Inspector<Shell> {
+    &workers.each()[0]
+}
+
+/// The numbers of all workers.
+async fn view(workers: &Inspectors<Shell>) -> Option<RouterView> {
+    workers.sum(|shell| shell.with(|node, _| node.view()), RouterView::add).await
+}
+
+/// A client that comes now would be served, whichever worker it comes to.
+async fn ready(State(workers): Workers) -> Response {
+    let ready = workers.sum(
+        |shell| shell.with(|node, _| node.is_ready()),
+        |all: &mut bool, one| *all = *all && *one,
+    );
+    match ready.await {
         Some(true) => "ready\n".into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "no server can be reached\n").into_response(),
     }
 }
 
-async fn status(State(worker): Worker) -> Response {
-    let look = |shell: &std::rc::Rc<Shell>| {
-        let view = shell.with(|node, _| node.view());
-        status_page(&view, |name| shell.server_address(name))
+async fn status(State(workers): Workers) -> Response {
+    let Some(view) = view(&workers).await else {
+        return page::<()>(None);
     };
-    page(worker.look(look).await)
+    let names: Vec<_> = view.servers.iter().map(|row| row.name.clone()).collect();
+    let look = move |shell: &std::rc::Rc<Shell>| {
+        let address = |name: Name| (shell.server_address(&name), name);
+        names.into_iter().map(address).collect::<Vec<_>>()
+    };
+    let Some(addresses) = first(&workers).look(look).await else {
+        return page::<()>(None);
+    };
+    let address = |wanted: &Name| {
+        let found = addresses.iter().find(|(_, name)| name == wanted);
+        found.map_or_else(String::new, |(address, _)| address.clone())
+    };
+    page(Some(status_page(&view, workers.each().len(), address)))
 }
 
-async fn client(State(worker): Worker, Path(id): Path<String>) -> Response {
+async fn client(State(workers): Workers, Path(id): Path<String>) -> Response {
     let Ok(client) = id.parse::<ClientId>() else {
         return failure(StatusCode::BAD_REQUEST, "a client id has 32 hex digits");
     };
+    let worker = first(&workers);
     let found = worker.look(move |shell| shell.with(|node, _| node.assignment(&client))).await;
     match found {
         None => page::<()>(None),
         Some(None) => failure(StatusCode::NOT_FOUND, "this router does not know the client"),
         Some(Some((assignment, title))) => {
-            page(Some(client_page(&worker, client, &assignment, title).await))
+            page(Some(client_page(worker, client, &assignment, title).await))
         }
     }
 }
@@ -202,8 +232,8 @@ fn mirror_entry(server: &Name, holding: Option<Holding>) -> MirrorEntry {
     }
 }
 
-async fn show_metrics(State(worker): Worker) -> Response {
-    match worker.look(|shell| shell.with(|node, _| node.view())).await {
+async fn show_metrics(State(workers): Workers) -> Response {
+    match view(&workers).await {
         Some(view) => metrics::of_router(&view),
         None => page::<()>(None),
     }

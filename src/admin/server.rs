@@ -2,7 +2,7 @@
 
 use super::{failure, metrics, nowhere, page};
 use crate::cluster::Choice;
-use crate::net::inspect::Inspector;
+use crate::net::inspect::Inspectors;
 use crate::net::server::Shell;
 use crate::node::server::{ClientRole, ClientView, ServerView};
 use crate::wire::ClientId;
@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 /// Clients on one page, unless fewer are asked for.
 const MAX_CLIENTS: usize = 1000;
 
-type Worker = State<Inspector<Shell>>;
+type Workers = State<Inspectors<Shell>>;
 
 /// All pages of a server.
-pub(crate) fn pages(worker: Inspector<Shell>) -> Router {
+pub(crate) fn pages(workers: Inspectors<Shell>) -> Router {
     Router::new()
         .route("/ready", get(async || "ready\n"))
         .route("/status", get(status))
@@ -28,7 +28,7 @@ pub(crate) fn pages(worker: Inspector<Shell>) -> Router {
         .route("/clients/{id}", get(client))
         .route("/metrics", get(show_metrics))
         .fallback(nowhere)
-        .with_state(worker)
+        .with_state(workers)
 }
 
 #[derive(Serialize)]
@@ -40,12 +40,14 @@ struct StatusPage {
     alternate_clients: u64,
     threshold: u64,
     capacity: u64,
+    workers: usize,
     handed_on_clients: u64,
     must_served_clients: u64,
     released_clients: u64,
     taken_over_clients: u64,
     drifted_entries: u64,
     retrievals: u64,
+    misdirected_requests: u64,
     releases_owed: usize,
     item_bytes: usize,
 }
@@ -117,7 +119,7 @@ fn state(state: SelfState) -> &'static str {
     }
 }
 
-fn status_page(view: &ServerView) -> StatusPage {
+fn status_page(view: &ServerView, workers: usize) -> StatusPage {
     StatusPage {
         name: view.name.to_string(),
         pid: std::process::id(),
@@ -126,12 +128,14 @@ fn status_page(view: &ServerView) -> StatusPage {
         alternate_clients: view.alternate_clients,
         threshold: view.threshold,
         capacity: view.capacity,
-        handed_on_clients: view.counters.handed_on_clients,
-        must_served_clients: view.counters.must_served_clients,
-        released_clients: view.counters.released_clients,
-        taken_over_clients: view.counters.taken_over_clients,
+        workers,
+        handed_on_clients: view.handed_on_clients,
+        must_served_clients: view.must_served_clients,
+        released_clients: view.released_clients,
+        taken_over_clients: view.taken_over_clients,
         drifted_entries: view.counters.drifted_entries,
         retrievals: view.counters.retrievals,
+        misdirected_requests: view.counters.misdirected_requests,
         releases_owed: view.debts,
         item_bytes: view.item_bytes,
     }
@@ -165,36 +169,41 @@ fn client_entry(view: &ClientView) -> ClientEntry {
     }
 }
 
-async fn status(State(worker): Worker) -> Response {
-    page(worker.look(|shell| shell.with(|node, _| status_page(&node.view()))).await)
+/// The numbers of all workers.
+async fn view(workers: &Inspectors<Shell>) -> Option<ServerView> {
+    workers.sum(|shell| shell.with(|node, _| node.view()), ServerView::add).await
 }
 
-async fn clients(State(worker): Worker, Query(range): Query<Range>) -> Response {
+async fn status(State(workers): Workers) -> Response {
+    let view = view(&workers).await;
+    page(view.map(|view| status_page(&view, workers.each().len())))
+}
+
+async fn clients(State(workers): Workers, Query(range): Query<Range>) -> Response {
     let after = match range.after.as_deref().map(str::parse::<ClientId>).transpose() {
         Ok(after) => after,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("after: {error}")),
     };
     let limit = range.limit.unwrap_or(MAX_CLIENTS).clamp(1, MAX_CLIENTS);
     let look = move |shell: &std::rc::Rc<Shell>| {
-        shell.with(|node, _| {
-            let view = node.view();
-            let mut clients: Vec<_> =
-                node.client_views(after).take(limit + 1).map(|view| client_entry(&view)).collect();
-            let more = clients.len() > limit;
-            clients.truncate(limit);
-            let last = clients.last().map(|client| client.client.clone());
-            ClientsPage {
-                primary_clients: view.primary_clients,
-                alternate_clients: view.alternate_clients,
-                clients,
-                next_after: last.filter(|_| more),
-            }
-        })
+        shell.with(|node, _| (node.view(), node.client_views(after, limit + 1)))
     };
-    page(worker.look(look).await)
+    let all = workers.sum(look, |sum, (_, clients)| sum.1.extend_from_slice(clients)).await;
+    page(all.map(|(view, mut clients)| {
+        clients.sort_by_key(|client| client.client);
+        let more = clients.len() > limit;
+        clients.truncate(limit);
+        let last = clients.last().map(|client| client.client.to_string());
+        ClientsPage {
+            primary_clients: view.primary_clients,
+            alternate_clients: view.alternate_clients,
+            clients: clients.iter().map(client_entry).collect(),
+            next_after: last.filter(|_| more),
+        }
+    }))
 }
 
-async fn client(State(worker): Worker, Path(id): Path<String>) -> Response {
+async fn client(State(workers): Workers, Path(id): Path<String>) -> Response {
     let Ok(client) = id.parse::<ClientId>() else {
         return failure(StatusCode::BAD_REQUEST, "a client id has 32 hex digits");
     };
@@ -211,11 +220,11 @@ async fn client(State(worker): Worker, Path(id): Path<String>) -> Response {
             MirrorPage { client: client.to_string(), slots: slots.collect() }
         })
     };
-    page(worker.look(look).await)
+    page(workers.owner(&client).look(look).await)
 }
 
-async fn show_metrics(State(worker): Worker) -> Response {
-    match worker.look(|shell| shell.with(|node, _| node.view())).await {
+async fn show_metrics(State(workers): Workers) -> Response {
+    match view(&workers).await {
         Some(view) => metrics::of_server(&view),
         None => page::<()>(None),
     }

@@ -18,9 +18,8 @@ fn serve(config: RouterConfig) -> Result<(), String> {
     let shown = part::shown(admin.as_ref().map(Admin::address));
     tracing::info!(%name, %listen, admin = shown, "the router is up");
     if let Some(admin) = admin {
-        let pages = admin::router_pages(service.inspector());
+        let pages = admin::router_pages(service.inspectors());
         admin.show(pages).map_err(|error| error.to_string())?;
     }
-    service.run(part::told_to_stop());
-    Ok(())
+    service.run(part::told_to_stop()).map_err(|error| error.to_string())
 }

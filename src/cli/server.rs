@@ -20,6 +20,5 @@ fn serve(config: ServerConfig) -> Result<(), String> {
     let listen = server.local_address().map_err(|error| error.to_string())?;
     let admin = part::shown(server.admin_address());
     tracing::info!(%name, %listen, admin, "the server is up");
-    server.run_until(part::told_to_stop());
-    Ok(())
+    server.run_until(part::told_to_stop()).map_err(|error| error.to_string())
 }

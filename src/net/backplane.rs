@@ -1,13 +1,20 @@
 //! How two members of the backplane meet: each says who it is, and its certificate must agree.
 
+use super::endpoint::{self, DiallingEndpoints};
 use super::frames::{FrameReader, ReadFrameError};
+use super::steering::initial_id_of;
 use super::tls;
 use crate::wire::backplane::{Purpose, Role, ServerHello};
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use crate::wire::session::{CloseCode, OLDEST_VERSION, VERSION, common_version};
 use crate::wire::{DecodeError, FrameType, Name};
+use quinn::TransportConfig;
+use quinn::crypto::rustls::QuicClientConfig;
 use quinn::rustls::pki_types::CertificateDer;
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long a peer may take to say who it is.
@@ -24,12 +31,14 @@ pub(crate) enum Held {
     NotWanted,
 }
 
-/// Who this process is on the backplane.
+/// Who this worker is on the backplane.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) role: Role,
     pub(crate) name: Name,
     pub(crate) incarnation: u64,
+    pub(crate) workers: u64,
+    pub(crate) worker: u64,
 }
 
 /// A connection whose other end has said who it is.
@@ -66,6 +75,12 @@ pub(crate) enum MeetError {
         "the peer speaks versions {oldest} to {newest}, we speak {OLDEST_VERSION} to {VERSION}"
     )]
     Version { oldest: u64, newest: u64 },
+    #[error("worker {worker} was dialled, and worker {found} of {workers} answered")]
+    WrongWorker { worker: u64, found: u64, workers: u64 },
+    #[error("the member has more workers than can be dialled: {0}")]
+    TooManyWorkers(u64),
+    #[error("cannot open a socket to dial from: {0}")]
+    Socket(std::io::Error),
     #[error("the peer calls itself {role} {name}, and its certificate does not vouch for that")]
     NotVouchedFor { role: &'static str, name: Name },
 }
@@ -79,8 +94,8 @@ impl Identity {
             name: self.name.clone(),
             purpose,
             incarnation: self.incarnation,
-            workers: 1,
-            worker: 0,
+            workers: self.workers,
+            worker: self.worker,
         }
     }
 
@@ -103,6 +118,32 @@ impl Identity {
             Ok((send, frames, peer))
         };
         self.meet(connection.clone(), meeting).await
+    }
+
+    /// Connects to every worker of a member, in the order of their numbers.
+    pub(crate) async fn dial_all(
+        &self,
+        dialling: &Dialling,
+        address: SocketAddr,
+        purpose: Purpose,
+    ) -> Result<Vec<Met>, MeetError> {
+        let mut all: Vec<Met> = Vec::new();
+        loop {
+            let worker = all.len() as u64;
+            let (endpoint, config) = dialling.to_worker(worker, purpose)?;
+            let met = self.dial(&endpoint, config, address, purpose).await?;
+            // A member that starts anew meanwhile may have another number of workers.
+            let first = all.first().map_or(&met.peer, |first| &first.peer);
+            let (run, workers) = (first.incarnation, first.workers);
+            if (met.peer.worker, met.peer.incarnation, met.peer.workers) != (worker, run, workers) {
+                let found = met.peer.worker;
+                return Err(MeetError::WrongWorker { worker, found, workers: met.peer.workers });
+            }
+            all.push(met);
+            if all.len() as u64 >= workers {
+                return Ok(all);
+            }
+        }
     }
 
     /// Exchanges hellos with whoever connected.
@@ -156,6 +197,62 @@ fn check(connection: &quinn::Connection, peer: &ServerHello) -> Result<(), MeetE
         .is_some_and(|certificates| tls::peer_may_be(&certificates, peer.role, &peer.name));
     let role = peer.role.as_str();
     if vouched { Ok(()) } else { Err(MeetError::NotVouchedFor { role, name: peer.name.clone() }) }
+}
+
+/// How one worker dials other members.
+pub(crate) struct Dialling {
+    endpoints: RefCell<DiallingEndpoints>,
+    crypto: Arc<QuicClientConfig>,
+    frames: Arc<TransportConfig>,
+    bodies: Arc<TransportConfig>,
+}
+
+impl Dialling {
+    /// Dials from `local`, whatever its port.
+    pub(crate) fn new(local: SocketAddr, crypto: Arc<QuicClientConfig>) -> Self {
+        Self {
+            endpoints: RefCell::new(DiallingEndpoints::new(local)),
+            crypto,
+            frames: endpoint::backplane_transport(),
+            bodies: endpoint::backplane_body_transport(),
+        }
+    }
+
+    /// From where, and how, a given worker of a member is dialled.
+    fn to_worker(
+        &self,
+        worker: u64,
+        purpose: Purpose,
+    ) -> Result<(quinn::Endpoint, quinn::ClientConfig), MeetError> {
+        let place = u8::try_from(worker).map_err(|_| MeetError::TooManyWorkers(worker))?;
+        let endpoint = self.endpoints.borrow_mut().to_worker(place).map_err(MeetError::Socket)?;
+        let crypto: Arc<QuicClientConfig> = Arc::clone(&self.crypto);
+        let mut config = quinn::ClientConfig::new(crypto);
+        config.transport_config(Arc::clone(match purpose {
+            Purpose::Frames => &self.frames,
+            Purpose::Bodies => &self.bodies,
+        }));
+        config.initial_dst_cid_provider(initial_id_of(place));
+        Ok((endpoint, config))
+    }
+
+    /// Closes what was dialled.
+    pub(crate) fn close(&self) {
+        for endpoint in self.endpoints.borrow().all() {
+            endpoint.close(quinn::VarInt::from_u32(CloseCode::Shutdown as u32), b"shutting down");
+        }
+    }
+}
+
+/// Waits until the first of several connections is gone.
+pub(crate) async fn first_closed(connections: &[quinn::Connection]) {
+    let mut all: Vec<_> =
+        connections.iter().map(|connection| Box::pin(connection.closed())).collect();
+    std::future::poll_fn(|context| {
+        let gone = all.iter_mut().any(|closed| closed.as_mut().poll(context).is_ready());
+        if gone { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Holds a link to the member at one address for as long as `hold` wants it: dials again, a moment

@@ -4,6 +4,8 @@
 pub(crate) mod alarm;
 #[cfg(feature = "server")]
 pub(crate) mod backplane;
+#[cfg(feature = "server")]
+mod beside;
 #[cfg(feature = "client")]
 pub(crate) mod client;
 pub(crate) mod clock;
@@ -21,3 +23,5 @@ pub(crate) mod server;
 #[cfg(feature = "server")]
 pub(crate) mod steering;
 pub(crate) mod tls;
+#[cfg(feature = "server")]
+mod workers;

@@ -1,9 +1,11 @@
 //! Frames that wait to be written to a stream.
 //!
-//! Whoever has something to send pushes it, without waiting; one task per stream writes all that is
-//! there in one go. What a peer does not read piles up here, so whoever reads that peer's requests
-//! first waits until the pile is low.
+//! Whoever has something to send adds it, without waiting; one task per stream writes all that is
+//! there in one go, after everything that was ready in this turn of the loop has been handled. What a
+//! peer does not read piles up here, so whoever reads that peer's requests first waits until the pile
+//! is low.
 
+use crate::wire::gather::Gather;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,8 +16,9 @@ const HIGH_WATER: usize = 1024 * 1024;
 
 #[derive(Default)]
 struct Inner {
-    waiting: RefCell<Vec<Bytes>>,
-    bytes: Cell<usize>,
+    waiting: RefCell<Gather>,
+    /// Bytes that the stream has not taken yet.
+    writing: Cell<usize>,
     closed: Cell<bool>,
     filled: Notify,
     drained: Notify,
@@ -26,17 +29,22 @@ struct Inner {
 pub(crate) struct Outbox(Rc<Inner>);
 
 impl Outbox {
-    /// Adds bytes behind all others.
-    pub(crate) fn push(&self, bytes: Bytes) {
+    /// Adds what `fill` writes behind all else.
+    pub(crate) fn fill(&self, fill: impl FnOnce(&mut Gather)) {
         if self.0.closed.get() {
             return;
         }
-        self.0.bytes.set(self.0.bytes.get() + bytes.len());
         let mut waiting = self.0.waiting.borrow_mut();
-        waiting.push(bytes);
-        if waiting.len() == 1 {
+        let was_empty = waiting.is_empty();
+        fill(&mut waiting);
+        if was_empty {
             self.0.filled.notify_one();
         }
+    }
+
+    /// Adds bytes behind all others.
+    pub(crate) fn push(&self, bytes: &Bytes) {
+        self.fill(|waiting| waiting.push(bytes));
     }
 
     /// Writes what waits and finishes the stream.
@@ -47,9 +55,13 @@ impl Outbox {
 
     /// Waits until the peer has read enough of what it was sent.
     pub(crate) async fn low_water(&self) {
-        while self.0.bytes.get() > HIGH_WATER && !self.0.closed.get() {
+        while self.pile() > HIGH_WATER && !self.0.closed.get() {
             self.0.drained.notified().await;
         }
+    }
+
+    fn pile(&self) -> usize {
+        self.0.waiting.borrow().len() + self.0.writing.get()
     }
 
     /// Writes to `stream` until the outbox is closed or the stream breaks.
@@ -65,18 +77,20 @@ impl Outbox {
     }
 
     async fn write_all(&self, stream: &mut quinn::SendStream) -> Result<(), quinn::WriteError> {
+        let mut pieces = Vec::new();
         loop {
-            let mut batch = std::mem::take(&mut *self.0.waiting.borrow_mut());
-            if batch.is_empty() {
+            self.0.waiting.borrow_mut().take(&mut pieces);
+            if pieces.is_empty() {
                 if self.0.closed.get() {
                     return Ok(());
                 }
                 self.0.filled.notified().await;
                 continue;
             }
-            let size: usize = batch.iter().map(Bytes::len).sum();
-            stream.write_all_chunks(&mut batch).await?;
-            self.0.bytes.set(self.0.bytes.get() - size);
+            self.0.writing.set(pieces.iter().map(Bytes::len).sum());
+            stream.write_all_chunks(&mut pieces).await?;
+            pieces.clear();
+            self.0.writing.set(0);
             self.0.drained.notify_waiters();
         }
     }

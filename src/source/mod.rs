@@ -12,14 +12,15 @@ use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crate::mirror::Version;
 #[cfg(unix)]
 pub use directory::{Directory, DirectoryOptions, OpenError};
 pub use sample::Sample;
 
-/// Items by key. Asked for every request (freshness `always`), so that what a client is told is
-/// what the source holds now.
+/// Items by key. Asked for every request (freshness `always`), unless it says itself that an answer
+/// holds for longer, so that what a client is told is what the source holds now.
 ///
 /// A server owns its source and calls it from its workers: `retrieve` must not block the thread.
 pub trait Source: Send + Sync + 'static {
@@ -33,6 +34,14 @@ pub trait Source: Send + Sync + 'static {
         key: &Key,
         known: Option<&Version>,
     ) -> impl Future<Output = Result<Retrieved, SourceError>> + Send;
+
+    /// For how long after it was asked the source's answer for `key` may be given again without
+    /// asking: forever for what never changes. Zero, unless you say otherwise, has it asked every
+    /// time.
+    fn fresh_for(&self, key: &Key) -> Duration {
+        let _ = key;
+        Duration::ZERO
+    }
 }
 
 /// What a source says of a key.
@@ -86,6 +95,9 @@ pub trait ErasedSource: Send + Sync + 'static {
         key: &'a Key,
         known: Option<&'a Version>,
     ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>>;
+
+    /// As [`Source::fresh_for`].
+    fn fresh_for(&self, key: &Key) -> Duration;
 }
 
 impl<S: Source> ErasedSource for S {
@@ -95,5 +107,9 @@ impl<S: Source> ErasedSource for S {
         known: Option<&'a Version>,
     ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>> {
         Box::pin(Source::retrieve(self, key, known))
+    }
+
+    fn fresh_for(&self, key: &Key) -> Duration {
+        Source::fresh_for(self, key)
     }
 }

@@ -4,7 +4,7 @@ use super::{Retrieved, Source, SourceError, Version};
 use crate::wire::{HeaderBlock, HeaderName, Key};
 use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 
 /// The key of the item that changes every second.
@@ -102,6 +102,11 @@ impl Source for Sample {
         };
         let unchanged = known.is_some_and(|known| known.stamp() == version.stamp());
         Ok(if unchanged { Retrieved::Unchanged } else { Retrieved::Version(version) })
+    }
+
+    fn fresh_for(&self, key: &Key) -> Duration {
+        let changes = key.as_str().split('?').next() == Some(NOW);
+        if changes { Duration::ZERO } else { Duration::MAX }
     }
 }
 

@@ -9,6 +9,7 @@ use super::session::MAX_TOKEN;
 use super::types::{Assignment, ClientId, Name};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
 
 /// Bytes of a token key.
 pub const TOKEN_KEY_SIZE: usize = 32;
@@ -29,9 +30,10 @@ pub struct Token {
     pub expires_s: u64,
 }
 
-/// The keys of a set of routers.
+/// The keys of a set of routers. Cheap to clone.
+#[derive(Clone)]
 pub struct TokenKeys {
-    keys: Vec<LessSafeKey>,
+    keys: Arc<[LessSafeKey]>,
 }
 
 /// Why a token was not taken. The client goes on as a fresh one.

@@ -1,11 +1,12 @@
 //! Bodies passed on from servers to clients, piece by piece, without copying.
 
 use super::Shell;
+use crate::assign::ServerIndex;
 use crate::net::frames::FrameReader;
 use crate::node::router::{BodyRoute, BodyVerdict};
+use crate::wire::FrameType;
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use crate::wire::lane::BodyStart;
-use crate::wire::{FrameType, Name};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,9 +22,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const BODY_BROKEN: quinn::VarInt = quinn::VarInt::from_u32(1);
 
 /// Accepts bodies of one server until the connection breaks.
-pub(super) async fn accept(shell: &Rc<Shell>, name: &Name, bodies: &quinn::Connection) {
+pub(super) async fn accept(shell: &Rc<Shell>, from: ServerIndex, bodies: &quinn::Connection) {
     while let Ok(stream) = bodies.accept_uni().await {
-        let (shell, name) = (Rc::clone(shell), name.clone());
+        let shell = Rc::clone(shell);
         tokio::task::spawn_local(async move {
             let mut frames = FrameReader::new(stream, MAX_BACKPLANE_PAYLOAD);
             let start = match frames.next().await {
@@ -33,7 +34,7 @@ pub(super) async fn accept(shell: &Rc<Shell>, name: &Name, bodies: &quinn::Conne
                 _ => return,
             };
             if let Ok(start) = start
-                && let Some(route) = find_route(&shell, &name, start).await
+                && let Some(route) = find_route(&shell, from, start).await
             {
                 pass_on(&shell, start.request_id, route, frames).await;
             }
@@ -42,12 +43,12 @@ pub(super) async fn accept(shell: &Rc<Shell>, name: &Name, bodies: &quinn::Conne
 }
 
 /// Where a body goes; waits for the reply that announces it.
-async fn find_route(shell: &Rc<Shell>, name: &Name, start: BodyStart) -> Option<BodyRoute> {
+async fn find_route(shell: &Rc<Shell>, from: ServerIndex, start: BodyStart) -> Option<BodyRoute> {
     let search = async {
         loop {
             let replied = shell.replied.notified();
             let verdict =
-                shell.with(|node, _| node.handle_body(name, start.request_id, start.offset));
+                shell.with(|node, _| node.handle_body(from, start.request_id, start.offset));
             match verdict {
                 BodyVerdict::Wanted(route) => return Some(route),
                 BodyVerdict::Unwanted => return None,
@@ -61,7 +62,7 @@ async fn find_route(shell: &Rc<Shell>, name: &Name, start: BodyStart) -> Option<
 async fn pass_on(shell: &Rc<Shell>, request_id: u64, route: BodyRoute, frames: FrameReader) {
     let connection = {
         let sessions = shell.sessions.borrow();
-        sessions.get(&route.session).map(|io| io.connection.clone())
+        sessions.get(route.session.0).map(|io| io.connection.clone())
     };
     if let Some(connection) = connection {
         let (stop, mut stopped) = oneshot::channel();

@@ -5,9 +5,9 @@ use crate::net::backplane;
 use crate::net::frames::{FrameReader, ReadFrameError};
 use crate::net::outbox::Outbox;
 use crate::node::router::{LaneId, SessionId};
+use crate::wire::DecodeError;
 use crate::wire::frame::MAX_PAYLOAD;
 use crate::wire::session::CloseCode;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,11 +21,16 @@ const CLOSE_DELAY: Duration = Duration::from_millis(50);
 pub(super) struct SessionIo {
     pub(super) connection: quinn::Connection,
     pub(super) first: Outbox,
-    pub(super) lanes: BTreeMap<LaneId, Outbox>,
+    /// By their numbers, from 1.
+    lanes: Vec<Outbox>,
     pub(super) welcomed: Rc<Notify>,
 }
 
 impl SessionIo {
+    pub(super) fn lane(&self, lane: LaneId) -> Option<&Outbox> {
+        self.lanes.get(usize::try_from(lane).ok()?.checked_sub(1)?)
+    }
+
     /// Lets what was written last reach the client, then closes.
     pub(super) async fn close(self, code: CloseCode, reason: String) {
         self.first.close();
@@ -37,13 +42,14 @@ impl SessionIo {
 /// Accepts clients until the endpoint closes.
 pub(super) async fn accept(shell: Rc<Shell>, endpoint: quinn::Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
-        if endpoint.open_connections() as u64 > shell.max_sessions {
-            incoming.refuse();
+        let Some(admitted) = shell.door.admit(&endpoint, incoming) else {
             continue;
-        }
+        };
         let shell = Rc::clone(&shell);
         tokio::task::spawn_local(async move {
-            if let Err(error) = serve(shell, incoming).await {
+            if let Some(connection) = admitted.await
+                && let Err(error) = serve(shell, connection).await
+            {
                 tracing::debug!(%error, "a client's connection ended");
             }
         });
@@ -59,34 +65,47 @@ enum SessionError {
     Silent,
 }
 
-async fn serve(shell: Rc<Shell>, incoming: quinn::Incoming) -> Result<(), SessionError> {
-    let connection =
-        tokio::time::timeout(HELLO_TIMEOUT, incoming).await.map_err(|_| SessionError::Silent)??;
+/// A session that ends with the task that serves it, in whatever way that ends.
+struct Serving {
+    shell: Rc<Shell>,
+    session: SessionId,
+    connection: quinn::Connection,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.shell.sessions.borrow_mut().remove(self.session.0);
+        self.shell.with(|node, now| node.handle_disconnected(now, self.session));
+        if std::thread::panicking() {
+            backplane::close(&self.connection, CloseCode::Shutdown, "the router failed");
+        }
+    }
+}
+
+async fn serve(shell: Rc<Shell>, connection: quinn::Connection) -> Result<(), SessionError> {
     let Ok(first) = tokio::time::timeout(HELLO_TIMEOUT, connection.accept_bi()).await else {
         backplane::close(&connection, CloseCode::ProtocolViolation, "no HELLO came in time");
         return Err(SessionError::Silent);
     };
     let (send, receive) = first?;
-    let session = SessionId(shell.next_session.replace(shell.next_session.get() + 1));
     let first = Outbox::default();
     tokio::task::spawn_local(first.clone().write_to(send));
     let welcomed = Rc::new(Notify::new());
     let io = SessionIo {
         connection: connection.clone(),
         first,
-        lanes: BTreeMap::new(),
+        lanes: Vec::new(),
         welcomed: Rc::clone(&welcomed),
     };
-    shell.sessions.borrow_mut().insert(session, io);
-    shell.with(|node, _| node.handle_connected(session));
+    let session = shell.with(|node, _| node.handle_connected());
+    shell.sessions.borrow_mut().insert(session.0, io);
+    let _serving = Serving { shell: Rc::clone(&shell), session, connection: connection.clone() };
     tokio::select! {
         () = read_session(&shell, session, receive, &connection) => {}
         () = accept_lanes(&shell, session, &connection, &welcomed) => {}
         _ = connection.closed() => {}
     }
     // Whatever ended first, the session is over; a connection that is not closed yet closes now.
-    shell.sessions.borrow_mut().remove(&session);
-    shell.with(|node, now| node.handle_disconnected(now, session));
     Ok(())
 }
 
@@ -123,17 +142,29 @@ async fn accept_lanes(
     while let Ok((send, receive)) = connection.accept_bi().await {
         number += 1;
         let outbox = Outbox::default();
-        if let Some(io) = shell.sessions.borrow_mut().get_mut(&session) {
-            io.lanes.insert(number, outbox.clone());
+        if let Some(io) = shell.sessions.borrow_mut().get_mut(session.0) {
+            io.lanes.push(outbox.clone());
         }
         tokio::task::spawn_local(outbox.clone().write_to(send));
-        let (shell, connection) = (Rc::clone(shell), connection.clone());
+        let (shell, guard) = (Rc::clone(shell), ClosesOnPanic(connection.clone()));
         tokio::task::spawn_local(async move {
             let lane = (session, number);
             if let Err(error) = read_lane(&shell, lane, receive, &outbox).await {
-                backplane::refuse(&connection, &error);
+                backplane::refuse(&guard.0, &error);
             }
         });
+    }
+}
+
+/// Lets a panic in a lane's task end its connection, so that the client does not wait for nothing;
+/// other connections go on.
+struct ClosesOnPanic(quinn::Connection);
+
+impl Drop for ClosesOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            backplane::close(&self.0, CloseCode::Shutdown, "the router failed");
+        }
     }
 }
 
@@ -144,9 +175,15 @@ async fn read_lane(
     outbox: &Outbox,
 ) -> Result<(), ReadFrameError> {
     let mut frames = FrameReader::new(receive, MAX_PAYLOAD);
-    while let Some(frame) = frames.next().await? {
+    while frames.fill().await? {
         outbox.low_water().await;
-        shell.with(|node, now| node.handle_lane_frame(now, session, lane, frame));
+        // All that has been read, in one turn of the machine.
+        shell.with(|node, now| {
+            while let Some(frame) = frames.buffered()? {
+                node.handle_lane_frame(now, session, lane, frame);
+            }
+            Ok::<_, DecodeError>(())
+        })?;
     }
-    Ok(())
+    if frames.is_cut_short() { Err(ReadFrameError::CutShort) } else { Ok(()) }
 }

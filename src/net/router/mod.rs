@@ -1,36 +1,42 @@
 //! The router's shell: client connections, links to servers, bodies passed on.
 //!
-//! One thread owns all of it. Tasks read frames off streams and hand them to the machine; after
-//! each input the machine's outputs go into outboxes, which other tasks write to streams.
+//! A router has as many workers as it is told; each is one thread that owns a machine, its clients
+//! and its own links to every server's workers. They share the assignment table and nothing else.
+//! Tasks read frames off streams and hand them to the machine; after each turn the machine's outputs
+//! go into outboxes, which other tasks write to streams.
 
 mod bodies;
 mod clients;
 mod servers;
 
 use super::alarm::Alarm;
-use super::backplane::{self, Identity};
+use super::backplane::{Dialling, Identity};
+use super::beside::Beside;
 use super::clock::Clock;
-use super::endpoint;
-use super::inspect::{self, Inspections, Inspector};
-use super::outbox::Outbox;
+use super::endpoint::{self, Door};
+use super::inspect::{self, Inspections, Inspectors};
+use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
 use super::tls::{self, Backplane};
-use crate::config::{RouterConfig, TokenKeyBytes};
-use crate::node::router::{LaneId, Output, Router, SessionId};
+use super::workers::{self, StopOrder};
+use crate::assign::ServerIndex;
+use crate::config::{self, RouterConfig, TokenKeyBytes};
+use crate::node::router::{Output, Router, Shared};
 use crate::wire::backplane::{Holding, Message, Role};
 use crate::wire::session::{ALPN, CloseCode, GoawayReason};
 use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use crate::wire::{ClientId, Name, Time};
 use clients::SessionIo;
+use quinn::crypto::rustls::QuicClientConfig;
 use rand::Rng;
 use servers::ServerIo;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::LocalSet;
 
 /// How long clients have to hear that the router goes away.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -67,12 +73,30 @@ impl From<tls::TlsError> for StartError {
 
 /// A router that is bound to its address.
 pub(crate) struct RouterService {
-    runtime: tokio::runtime::Runtime,
+    public: PortGroup,
+    plan: Arc<Plan>,
+    inspectors: Inspectors<Shell>,
+    inspections: Vec<Inspections<Shell>>,
+}
+
+/// What every worker starts from.
+struct Plan {
     config: RouterConfig,
-    public: quinn::Endpoint,
-    backplane: quinn::Endpoint,
-    dialling: servers::Dialling,
-    inspector: Inspector<Shell>,
+    accepting: quinn::ServerConfig,
+    secrets: EndpointSecrets,
+    dialling: Arc<QuicClientConfig>,
+    keys: TokenKeys,
+    shared: Arc<Shared>,
+    clock: Clock,
+    incarnation: u64,
+    inspectors: Inspectors<Shell>,
+}
+
+/// What one worker starts from.
+struct Seat {
+    worker: u8,
+    public: UdpSocket,
+    plan: Arc<Plan>,
     inspections: Inspections<Shell>,
 }
 
@@ -80,85 +104,97 @@ pub(crate) struct RouterService {
 pub(crate) struct Shell {
     pub(super) clock: Clock,
     pub(super) identity: Identity,
-    pub(super) max_sessions: u64,
+    door: Door,
     node: RefCell<Router>,
-    sessions: RefCell<BTreeMap<SessionId, SessionIo>>,
-    servers: RefCell<BTreeMap<Name, ServerIo>>,
+    sessions: RefCell<Beside<SessionIo>>,
+    servers: RefCell<Vec<Option<ServerIo>>>,
     /// Bodies that are being passed on, each with the way to stop it.
     bodies: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
     /// Rings whenever a reply may have made an early body welcome.
     replied: Notify,
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
-    next_session: Cell<u64>,
     next_inspection: Cell<u64>,
     alarm: Alarm,
+    inspectors: Inspectors<Shell>,
 }
 
 impl RouterService {
     /// Binds the addresses of a configuration and reads its certificates.
     pub(crate) fn bind(config: RouterConfig) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        let inside = runtime.enter();
         let tls = tls::public_server(&config.tls.cert, &config.tls.key, &[ALPN])?;
-        let mut accepting = quinn::ServerConfig::with_crypto(tls::quic_server(tls));
-        accepting.transport_config(endpoint::client_facing_transport());
-        let bind = |address, accepting| {
-            endpoint::bind(address, accepting).map_err(|error| StartError::Bind { address, error })
-        };
-        let public = bind(config.listen, Some(accepting))?;
         let member = Backplane::load(&config.backplane, Role::Router, &config.name)?;
-        let dialling = servers::Dialling::new(tls::quic_client(member.client_config()));
-        let any = config.backplane_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let backplane = bind(any, None)?;
-        drop(inside);
-        let (inspector, inspections) = inspect::channel();
-        Ok(Self { runtime, config, public, backplane, dialling, inspector, inspections })
+        let (address, workers) = (config.listen, config::worker_count(config.workers));
+        let public = PortGroup::bind(address, workers, Steering::Public)
+            .map_err(|error| StartError::Bind { address, error })?;
+        let clock = Clock::new();
+        let (inspectors, inspections) = inspect::channels(public.workers());
+        let plan = Arc::new(Plan {
+            accepting: endpoint::public_accepting(tls::quic_server(tls)),
+            secrets: EndpointSecrets::random(Steering::Public),
+            dialling: tls::quic_client(member.client_config()),
+            keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
+            shared: Arc::default(),
+            clock,
+            incarnation: clock.now().as_micros(),
+            inspectors: inspectors.clone(),
+            config,
+        });
+        Ok(Self { public, plan, inspectors, inspections })
     }
 
     /// The way for other threads to look inside.
-    pub(crate) fn inspector(&self) -> Inspector<Shell> {
-        self.inspector.clone()
+    pub(crate) fn inspectors(&self) -> Inspectors<Shell> {
+        self.inspectors.clone()
     }
 
     /// The public address, with the port that the system chose if none was asked for.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.public.local_addr()
+        self.public.local_address()
     }
 
     /// Serves until `stop` is ready, then says goodbye.
-    pub(crate) fn run(self, stop: impl Future<Output = ()>) {
-        let Self { runtime, config, public, backplane, dialling, inspections, .. } = self;
-        let local = LocalSet::new();
-        runtime.block_on(local.run_until(async move {
-            let shell = Rc::new(Shell::new(&config));
-            tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
-            tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-            for seed in config.seeds.iter().map(ToString::to_string) {
-                let link = servers::keep_link(
-                    Rc::clone(&shell),
-                    backplane.clone(),
-                    dialling.clone(),
-                    seed,
-                );
-                tokio::task::spawn_local(link);
+    pub(crate) fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let mut seats = Vec::new();
+        for (worker, inspections) in (0..).zip(self.inspections) {
+            let public = self.public.socket(worker).map_err(StartError::Runtime)?;
+            seats.push(Seat { worker, public, plan: Arc::clone(&self.plan), inspections });
+        }
+        let ended = workers::run("router", seats, stop, async |seat, stop| {
+            if let Err(error) = serve(seat, stop).await {
+                tracing::error!(%error, "a worker of the router could not start");
             }
-            tokio::select! {
-                () = clients::accept(Rc::clone(&shell), public.clone()) => {}
-                () = stop => {}
-            }
-            shell.say_goodbye(&public).await;
-        }));
-        // Tasks that still read files or sleep are not waited for.
-        runtime.shutdown_background();
+        });
+        ended.map_err(StartError::Runtime)
     }
 }
 
+/// One worker, from its start to its goodbye.
+async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
+    let Seat { worker, public, plan, inspections } = seat;
+    let ids = WorkerIds::new(worker, 0);
+    let public = endpoint::worker_endpoint(public, ids, &plan.secrets, plan.accepting.clone())?;
+    let any = SocketAddr::from(([0, 0, 0, 0], 0));
+    let local = plan.config.backplane_listen.unwrap_or(any);
+    let dialling = Rc::new(Dialling::new(local, Arc::clone(&plan.dialling)));
+    let shell = Rc::new(Shell::new(&plan, worker));
+    tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
+    tokio::task::spawn_local(Rc::clone(&shell).keep_time());
+    for seed in plan.config.seeds.iter().map(ToString::to_string) {
+        let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
+        tokio::task::spawn_local(link);
+    }
+    tokio::select! {
+        () = clients::accept(Rc::clone(&shell), public.clone()) => {}
+        () = stop.given() => {}
+    }
+    shell.say_goodbye(&public).await;
+    dialling.close();
+    Ok(())
+}
+
 impl Shell {
-    fn new(config: &RouterConfig) -> Self {
-        let clock = Clock::new();
+    fn new(plan: &Plan, worker: u8) -> Self {
+        let config = &plan.config;
         let mut seed = [0; 32];
         rand::rng().fill_bytes(&mut seed);
         let node = crate::node::router::RouterConfig {
@@ -173,28 +209,27 @@ impl Shell {
             seed,
             planted: crate::node::Planted::default(),
         };
-        let keys = config.token_keys.as_ref().map_or_else(
-            || {
-                let mut key = [0; TOKEN_KEY_SIZE];
-                rand::rng().fill_bytes(&mut key);
-                TokenKeys::new(&[key])
-            },
-            TokenKeyBytes::token_keys,
-        );
-        let incarnation = clock.now().as_micros();
+        let workers = plan.inspectors.each().len();
+        let clients = usize::try_from(config.limits.clients).unwrap_or(usize::MAX);
         Self {
-            identity: Identity { role: Role::Router, name: config.name.clone(), incarnation },
-            max_sessions: config.limits.clients,
-            node: RefCell::new(Router::new(node, keys)),
+            identity: Identity {
+                role: Role::Router,
+                name: config.name.clone(),
+                incarnation: plan.incarnation,
+                workers: workers as u64,
+                worker: u64::from(worker),
+            },
+            door: Door::new(clients.div_ceil(workers)),
+            node: RefCell::new(Router::new(node, plan.keys.clone(), Arc::clone(&plan.shared))),
             sessions: RefCell::default(),
             servers: RefCell::default(),
             bodies: RefCell::default(),
             replied: Notify::new(),
             inspections: RefCell::default(),
-            next_session: Cell::new(0),
             next_inspection: Cell::new(FIRST_INSPECTION),
             alarm: Alarm::default(),
-            clock,
+            clock: plan.clock,
+            inspectors: plan.inspectors.clone(),
         }
     }
 
@@ -212,27 +247,35 @@ impl Shell {
     fn carry_out(&self, output: Output) {
         match output {
             Output::ToSession { session, frame } => {
-                if let Some(io) = self.sessions.borrow().get(&session) {
-                    io.first.push(frame.bytes().clone());
+                if let Some(io) = self.sessions.borrow().get(session.0) {
+                    io.first.push(frame.bytes());
                 }
             }
             Output::Welcomed { session } => {
-                if let Some(io) = self.sessions.borrow().get(&session) {
+                if let Some(io) = self.sessions.borrow().get(session.0) {
                     io.welcomed.notify_one();
                 }
             }
             Output::ToLane { session, lane, frame } => {
-                if let Some(outbox) = self.lane(session, lane) {
-                    outbox.push(frame.bytes().clone());
+                let sessions = self.sessions.borrow();
+                if let Some(outbox) = sessions.get(session.0).and_then(|io| io.lane(lane)) {
+                    outbox.push(frame.bytes());
                 }
             }
-            Output::ToServer { name, message } => {
-                if let Some(io) = self.servers.borrow().get(&name) {
-                    io.outbox.push(message.encode().bytes().clone());
+            Output::ToServer { server, worker, message } => {
+                let servers = self.servers.borrow();
+                if let Some(outbox) = server_io(&servers, server).and_then(|io| io.outbox(worker)) {
+                    outbox.fill(|out| message.gather(out));
+                }
+            }
+            Output::Admitted { client, admission } => self.tell_others(client, admission),
+            Output::Relink { server } => {
+                if let Some(io) = server_io(&self.servers.borrow(), server) {
+                    io.close(CloseCode::Done, "it has another number of workers");
                 }
             }
             Output::CloseSession { session, code, reason } => {
-                if let Some(io) = self.sessions.borrow_mut().remove(&session) {
+                if let Some(io) = self.sessions.borrow_mut().remove(session.0) {
                     tokio::task::spawn_local(io.close(code, reason));
                 }
             }
@@ -245,14 +288,24 @@ impl Shell {
         }
     }
 
+    /// Tells the other workers that a client has a session here now.
+    fn tell_others(&self, client: ClientId, admission: u64) {
+        let others = self.inspectors.each().iter().enumerate();
+        for (_, other) in others.filter(|(at, _)| *at as u64 != self.identity.worker) {
+            let told = other.tell(move |shell| {
+                shell.with(|node, _| node.handle_admitted_elsewhere(client, admission));
+            });
+            if !told {
+                tracing::warn!(%client, "a worker is too busy to hear of a client's new session");
+            }
+        }
+    }
+
     /// Where a server is linked, as text; empty while it is not.
     pub(crate) fn server_address(&self, name: &Name) -> String {
         let servers = self.servers.borrow();
-        servers.get(name).map_or_else(String::new, |io| io.connection.remote_address().to_string())
-    }
-
-    fn lane(&self, session: SessionId, lane: LaneId) -> Option<Outbox> {
-        self.sessions.borrow().get(&session)?.lanes.get(&lane).cloned()
+        let linked = servers.iter().flatten().find(|io| io.name == *name);
+        linked.map_or_else(String::new, ServerIo::address)
     }
 
     /// Turns the machine's clock.
@@ -271,24 +324,38 @@ impl Shell {
     ) {
         let query = self.next_inspection.get();
         self.next_inspection.set(query + 1);
-        if let Some(io) = self.servers.borrow().get(server) {
+        let servers = self.servers.borrow();
+        if let Some(io) = servers.iter().flatten().find(|io| io.name == *server)
+            && let Some(outbox) = io.outbox(client.owner(io.workers()))
+        {
             self.inspections.borrow_mut().insert(query, answer);
-            io.outbox.push(Message::WhoHolds { query, client }.encode().bytes().clone());
+            outbox.fill(|out| Message::WhoHolds { query, client }.gather(out));
         }
     }
 
     async fn say_goodbye(&self, public: &quinn::Endpoint) {
         let goaway = GoawayReason::Shutdown.encode();
         for io in self.sessions.borrow().values() {
-            io.first.push(goaway.bytes().clone());
+            io.first.push(goaway.bytes());
             io.first.close();
         }
         // A moment for the frame to leave before the close overtakes it.
         tokio::time::sleep(Duration::from_millis(20)).await;
         public.close(quinn::VarInt::from_u32(CloseCode::Shutdown as u32), b"shutting down");
-        for io in self.servers.borrow().values() {
-            backplane::close(&io.connection, CloseCode::Shutdown, "shutting down");
+        for io in self.servers.borrow().iter().flatten() {
+            io.close(CloseCode::Shutdown, "shutting down");
         }
         let _ = tokio::time::timeout(GOODBYE, public.wait_idle()).await;
     }
+}
+
+/// A key that nobody else has: clients that come back to another router start afresh.
+fn random_keys() -> TokenKeys {
+    let mut key = [0; TOKEN_KEY_SIZE];
+    rand::rng().fill_bytes(&mut key);
+    TokenKeys::new(&[key])
+}
+
+fn server_io(servers: &[Option<ServerIo>], server: ServerIndex) -> Option<&ServerIo> {
+    servers.get(server.get())?.as_ref()
 }

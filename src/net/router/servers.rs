@@ -1,128 +1,155 @@
 //! Links to servers: dialled, kept, and dialled again.
 
-use super::{Shell, bodies};
-use crate::net::backplane::{self, Held, MeetError, Met};
-use crate::net::endpoint;
+use super::{FIRST_INSPECTION, Shell, bodies};
+use crate::assign::ServerIndex;
+use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
 use crate::net::outbox::Outbox;
-use crate::wire::Name;
 use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
-use quinn::crypto::rustls::QuicClientConfig;
-use std::net::SocketAddr;
+use crate::wire::{DecodeError, Name};
 use std::rc::Rc;
-use std::sync::Arc;
 
-/// The sending side of one link.
+/// The sending side of a server's links, one to each of its workers.
 pub(super) struct ServerIo {
-    pub(super) connection: quinn::Connection,
-    pub(super) outbox: Outbox,
+    pub(super) name: Name,
+    connections: Vec<quinn::Connection>,
+    outboxes: Vec<Outbox>,
 }
 
-/// How servers are dialled.
-#[derive(Clone)]
-pub(super) struct Dialling {
-    frames: quinn::ClientConfig,
-    bodies: quinn::ClientConfig,
-}
+impl ServerIo {
+    pub(super) fn workers(&self) -> u64 {
+        self.outboxes.len() as u64
+    }
 
-impl Dialling {
-    pub(super) fn new(crypto: Arc<QuicClientConfig>) -> Self {
-        let mut frames = quinn::ClientConfig::new(crypto.clone());
-        frames.transport_config(endpoint::backplane_transport());
-        let mut bodies = quinn::ClientConfig::new(crypto);
-        bodies.transport_config(endpoint::backplane_body_transport());
-        Self { frames, bodies }
+    pub(super) fn outbox(&self, worker: u64) -> Option<&Outbox> {
+        self.outboxes.get(usize::try_from(worker).ok()?)
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.connections.first().map_or_else(String::new, |it| it.remote_address().to_string())
+    }
+
+    pub(super) fn close(&self, code: CloseCode, reason: &str) {
+        self.connections.iter().for_each(|connection| backplane::close(connection, code, reason));
     }
 }
 
-/// Keeps a link to the server at one address, for ever.
-pub(super) async fn keep_link(
-    shell: Rc<Shell>,
-    endpoint: quinn::Endpoint,
-    dialling: Dialling,
-    address: String,
-) {
-    let hold = async || hold_link(&shell, &endpoint, &dialling, &address).await;
+/// Keeps links to the server at one address, for ever.
+pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
+    let hold = async || hold_links(&shell, &dialling, &address).await;
     backplane::keep_link(&address, hold).await;
 }
 
-/// Dials a server and serves the link until it breaks.
-async fn hold_link(
+/// Dials all workers of a server and serves the links until one of them breaks.
+async fn hold_links(
     shell: &Rc<Shell>,
-    endpoint: &quinn::Endpoint,
     dialling: &Dialling,
     address: &str,
 ) -> Result<Held, MeetError> {
     let address = backplane::look_up(address).await?;
-    let frames = shell.identity.dial(endpoint, dialling.frames.clone(), address, Purpose::Frames);
-    let met = frames.await?;
-    let bodies = dial_bodies(shell, endpoint, dialling, address).await?;
-    let Met { connection, peer, send, frames } = met;
-    let name = peer.name.clone();
-    tracing::info!(server = %name, %address, "linked to a server");
-    let outbox = Outbox::default();
-    tokio::task::spawn_local(outbox.clone().write_to(send));
-    let io = ServerIo { connection: connection.clone(), outbox };
-    shell.servers.borrow_mut().insert(name.clone(), io);
-    shell.with(|node, now| node.handle_server_up(now, &name));
-    tokio::select! {
-        () = read_messages(shell, &name, frames, &connection) => {}
-        () = bodies::accept(shell, &name, &bodies) => {}
-        _ = connection.closed() => {}
+    let links = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
+    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
+    let name = links[0].peer.name.clone();
+    let mut readers = Vec::new();
+    let mut io = ServerIo { name: name.clone(), connections: Vec::new(), outboxes: Vec::new() };
+    for Met { connection, send, frames, .. } in links {
+        let outbox = Outbox::default();
+        tokio::task::spawn_local(outbox.clone().write_to(send));
+        io.outboxes.push(outbox);
+        io.connections.push(connection);
+        readers.push(frames);
     }
-    shell.servers.borrow_mut().remove(&name);
-    shell.with(|node, now| node.handle_server_down(now, &name));
-    let code = CloseCode::Done;
-    backplane::close(&connection, code, "the link is given up");
-    backplane::close(&bodies, code, "the link is given up");
-    tracing::info!(server = %name, %address, "the link to a server is gone");
+    let connections = io.connections.clone();
+    let Some(server) = shell.add_server(io) else {
+        tracing::error!(server = %name, "there are more servers than a router can tell apart");
+        return Ok(Held::NotWanted);
+    };
+    tracing::info!(server = %name, %address, workers = readers.len(), "linked to a server");
+    for (worker, frames) in readers.into_iter().enumerate() {
+        let (shell, connection) = (Rc::clone(shell), connections[worker].clone());
+        tokio::task::spawn_local(async move {
+            read_messages(&shell, (server, worker as u64), frames, &connection).await;
+            backplane::close(&connection, CloseCode::Done, "the link is given up");
+        });
+    }
+    let mut all = connections;
+    for Met { connection, .. } in for_bodies {
+        let (shell, bodies) = (Rc::clone(shell), connection.clone());
+        tokio::task::spawn_local(async move { bodies::accept(&shell, server, &bodies).await });
+        all.push(connection);
+    }
+    first_closed(&all).await;
+    shell.remove_server(server);
+    for connection in &all {
+        backplane::close(connection, CloseCode::Done, "the link is given up");
+    }
+    tracing::info!(server = %name, %address, "the links to a server are gone");
     Ok(Held::Broke)
 }
 
-async fn dial_bodies(
-    shell: &Rc<Shell>,
-    endpoint: &quinn::Endpoint,
-    dialling: &Dialling,
-    address: SocketAddr,
-) -> Result<quinn::Connection, MeetError> {
-    let config = dialling.bodies.clone();
-    let met = shell.identity.dial(endpoint, config, address, Purpose::Bodies).await?;
-    Ok(met.connection)
+impl Shell {
+    fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
+        let (name, workers) = (io.name.clone(), io.workers());
+        let mut io = Some(io);
+        self.with(|node, now| {
+            // In its place before the machine's first message for it is carried out.
+            let server = node.handle_server_up(now, &name, workers)?;
+            let mut servers = self.servers.borrow_mut();
+            if servers.len() <= server.get() {
+                servers.resize_with(server.get() + 1, || None);
+            }
+            servers[server.get()] = io.take();
+            Some(server)
+        })
+    }
+
+    fn remove_server(&self, server: ServerIndex) {
+        self.servers.borrow_mut()[server.get()] = None;
+        self.with(|node, now| node.handle_server_down(now, server));
+    }
 }
 
-/// Hands a server's messages to the machine until the link breaks or speaks nonsense.
+/// Hands a worker's messages to the machine until the link breaks or speaks nonsense.
 async fn read_messages(
     shell: &Rc<Shell>,
-    name: &Name,
+    from: (ServerIndex, u64),
     mut frames: FrameReader,
     connection: &quinn::Connection,
 ) {
     loop {
-        let message = match frames.next().await {
-            Ok(Some(frame)) => Message::decode(&frame),
-            Ok(None) => return,
-            Err(error) => {
-                tracing::debug!(server = %name, %error, "the link to a server broke");
-                return backplane::refuse(connection, &error);
-            }
-        };
-        match message {
-            Ok(Message::Holds { query, holding, .. }) if query >= super::FIRST_INSPECTION => {
-                if let Some(answer) = shell.inspections.borrow_mut().remove(&query) {
-                    // Fails only if nobody waits for the answer any more.
-                    let _ = answer.send(holding);
+        match frames.fill().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::debug!(?from, %error, "the link to a server broke"),
+        }
+        if let Err(error) = hand_in(shell, from, &mut frames) {
+            tracing::warn!(?from, %error, "the link to a server is given up");
+            let code = CloseCode::ProtocolViolation;
+            return backplane::close(connection, code, &error.to_string());
+        }
+        shell.replied.notify_waiters();
+    }
+}
+
+/// Hands in all that has been read.
+fn hand_in(
+    shell: &Rc<Shell>,
+    (server, worker): (ServerIndex, u64),
+    frames: &mut FrameReader,
+) -> Result<(), DecodeError> {
+    shell.with(|node, now| {
+        while let Some(frame) = frames.buffered()? {
+            match Message::decode(&frame)? {
+                Message::Holds { query, holding, .. } if query >= FIRST_INSPECTION => {
+                    if let Some(answer) = shell.inspections.borrow_mut().remove(&query) {
+                        // Fails only if nobody waits for the answer any more.
+                        let _ = answer.send(holding);
+                    }
                 }
-            }
-            Ok(message) => {
-                shell.with(|node, now| node.handle_server_message(now, name, message));
-                shell.replied.notify_waiters();
-            }
-            Err(error) => {
-                tracing::warn!(server = %name, %error, "a server sent a malformed frame");
-                let code = CloseCode::ProtocolViolation;
-                return backplane::close(connection, code, &error.to_string());
+                message => node.handle_server_message(now, server, worker, message),
             }
         }
-    }
+        Ok(())
+    })
 }

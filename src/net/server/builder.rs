@@ -53,7 +53,7 @@ pub struct Builder {
 /// use understudy::source::Sample;
 ///
 /// let server = Server::builder().config_file("server.toml")?.source(Sample::new()).bind()?;
-/// server.run_until(std::future::pending());
+/// server.run_until(std::future::pending())?;
 /// # Ok::<(), understudy::server::BuildError>(())
 /// ```
 pub struct Server {
@@ -92,7 +92,7 @@ impl Builder {
         let shown = address.map_or_else(String::new, |address| address.to_string());
         let service = ServerService::bind(config, source, shown)?;
         if let Some(admin) = admin {
-            admin.show(admin::server_pages(service.inspector()))?;
+            admin.show(admin::server_pages(service.inspectors()))?;
         }
         Ok(Server { service, admin: address })
     }
@@ -114,9 +114,12 @@ impl Server {
         self.admin
     }
 
-    /// Serves on this thread until `stop` is ready.
-    pub fn run_until(self, stop: impl Future<Output = ()>) {
-        self.service.run(stop);
+    /// Serves, on threads of its own, until `stop` is ready; this thread waits.
+    ///
+    /// # Errors
+    /// A thread or an event loop could not be made, or one of them failed.
+    pub fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        self.service.run(stop)
     }
 }
 

@@ -4,13 +4,13 @@
 //! that the other dialled. A router's connection carries frames both ways.
 
 use super::Shell;
-use crate::net::backplane::{self, Held, MeetError, Met};
+use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
-use crate::wire::Name;
 use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
 use crate::wire::session::CloseCode;
+use crate::wire::{DecodeError, Name};
 use std::rc::Rc;
 
 /// A router at the other end of a connection for frames.
@@ -21,11 +21,16 @@ pub(super) struct RouterLink {
 /// Accepts connections until the endpoint closes.
 pub(super) async fn accept(shell: Rc<Shell>, endpoint: quinn::Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
+        let from = incoming.remote_address();
+        let Some(admitted) = shell.door.admit(&endpoint, incoming) else {
+            continue;
+        };
         let shell = Rc::clone(&shell);
         tokio::task::spawn_local(async move {
-            let from = incoming.remote_address();
-            let met = async { shell.identity.welcome(incoming.await?).await };
-            match met.await {
+            let Some(connection) = admitted.await else {
+                return tracing::debug!(%from, "a backplane connection was not completed");
+            };
+            match shell.identity.welcome(connection).await {
                 Ok(met) => serve(&shell, met).await,
                 Err(error) => tracing::warn!(%from, %error, "a backplane connection was refused"),
             }
@@ -49,7 +54,7 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
             }
         }
         (Role::Server, Purpose::Frames) => {
-            let link = Link::Server(met.peer.name.clone());
+            let link = Link::Server(met.peer.name.clone(), met.peer.worker);
             read_messages(shell, &link, met.frames, &met.connection).await;
         }
         (Role::Server, Purpose::Bodies) => {
@@ -68,14 +73,14 @@ async fn serve_router(shell: &Rc<Shell>, met: Met) {
     let router = RouterLink { member: (peer.name.clone(), peer.incarnation, peer.worker) };
     shell.routers.borrow_mut().insert(link.clone(), router);
     shell.outboxes.borrow_mut().insert(link.clone(), outbox);
-    shell.with(|node, now| node.handle_link_up(now, &link));
+    shell.with(|node, now| node.handle_router_up(now, &link));
     tokio::select! {
         () = read_messages(shell, &link, frames, &connection) => {}
         _ = connection.closed() => {}
     }
     shell.routers.borrow_mut().remove(&link);
     shell.outboxes.borrow_mut().remove(&link);
-    shell.with(|node, now| node.handle_link_down(now, &link));
+    shell.with(|node, now| node.handle_router_down(now, &link));
     backplane::close(&connection, CloseCode::Done, "the link is given up");
 }
 
@@ -87,62 +92,68 @@ async fn read_messages(
     connection: &quinn::Connection,
 ) {
     loop {
-        let frame = match frames.next().await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::debug!(?link, %error, "a link broke");
-                return backplane::refuse(connection, &error);
-            }
-        };
-        let handled = match answer_reserved(&frame) {
-            Ok(Some(answer)) => {
-                shell.send(link, &answer);
-                Ok(())
-            }
-            Ok(None) => Message::decode(&frame)
-                .map(|message| shell.with(|node, now| node.handle_message(now, link, message))),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = handled {
+        match frames.fill().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::debug!(?link, %error, "a link broke"),
+        }
+        if let Err(error) = hand_in(shell, link, &mut frames) {
             tracing::warn!(?link, %error, "a malformed frame came over the backplane");
             return backplane::close(connection, CloseCode::ProtocolViolation, &error.to_string());
         }
     }
 }
 
-/// Keeps the connection over which this server sends to another one, for ever.
-pub(super) async fn keep_link(
-    shell: Rc<Shell>,
-    endpoint: quinn::Endpoint,
-    dialling: quinn::ClientConfig,
-    address: String,
-) {
-    let hold = async || hold_link(&shell, &endpoint, &dialling, &address).await;
+/// Hands in all that has been read.
+fn hand_in(shell: &Rc<Shell>, link: &Link, frames: &mut FrameReader) -> Result<(), DecodeError> {
+    shell.with(|node, now| {
+        while let Some(frame) = frames.buffered()? {
+            match answer_reserved(&frame)? {
+                Some(answer) => shell.send(link, &answer),
+                None => node.handle_message(now, link, Message::decode(&frame)?),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Keeps the connections over which this worker sends to another server, for ever.
+pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
+    let hold = async || hold_links(&shell, &dialling, &address).await;
     backplane::keep_link(&address, hold).await;
 }
 
-async fn hold_link(
+async fn hold_links(
     shell: &Rc<Shell>,
-    endpoint: &quinn::Endpoint,
-    dialling: &quinn::ClientConfig,
+    dialling: &Dialling,
     address: &str,
 ) -> Result<Held, MeetError> {
     let address = backplane::look_up(address).await?;
-    let dial = shell.identity.dial(endpoint, dialling.clone(), address, Purpose::Frames);
-    let Met { connection, peer, send, frames: _frames } = dial.await?;
-    if peer.name == shell.identity.name {
+    let met = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
+    let (name, workers) = (met[0].peer.name.clone(), met.len() as u64);
+    if name == shell.identity.name {
         // A list of all servers may be given to each of them.
-        backplane::close(&connection, CloseCode::Done, "the same server");
+        for Met { connection, .. } in &met {
+            backplane::close(connection, CloseCode::Done, "the same server");
+        }
         return Ok(Held::NotWanted);
     }
-    let link = Link::Server(peer.name);
-    let outbox = Outbox::default();
-    tokio::task::spawn_local(outbox.clone().write_to(send));
-    shell.outboxes.borrow_mut().insert(link.clone(), outbox);
-    shell.with(|node, now| node.handle_link_up(now, &link));
-    connection.closed().await;
-    shell.outboxes.borrow_mut().remove(&link);
-    shell.with(|node, now| node.handle_link_down(now, &link));
+    let mut connections = Vec::new();
+    for (worker, Met { connection, send, .. }) in met.into_iter().enumerate() {
+        let outbox = Outbox::default();
+        tokio::task::spawn_local(outbox.clone().write_to(send));
+        let link = Link::Server(name.clone(), worker as u64);
+        shell.outboxes.borrow_mut().insert(link, outbox);
+        connections.push(connection);
+    }
+    shell.with(|node, now| node.handle_peer_up(now, &name, workers));
+    first_closed(&connections).await;
+    for worker in 0..workers {
+        shell.outboxes.borrow_mut().remove(&Link::Server(name.clone(), worker));
+    }
+    for connection in &connections {
+        backplane::close(connection, CloseCode::Done, "the link is given up");
+    }
+    shell.with(|node, now| node.handle_peer_down(now, &name));
     Ok(Held::Broke)
 }

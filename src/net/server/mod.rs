@@ -1,46 +1,73 @@
 //! The server's shell: links of routers and servers, the source, bodies.
 //!
-//! One thread owns all of it; see the router's shell for how inputs and outputs go.
+//! A server has as many workers as it is told; each is one thread that owns a machine and the links
+//! of its own clients. See the router's shell for how inputs and outputs go.
 
 mod bodies;
 mod builder;
 mod links;
 
 use super::alarm::Alarm;
-use super::backplane::Identity;
+use super::backplane::{Dialling, Identity};
 use super::clock::Clock;
-use super::endpoint;
-use super::inspect::{self, Inspections, Inspector};
+use super::endpoint::{self, Door};
+use super::inspect::{self, Inspections, Inspectors};
 use super::outbox::Outbox;
 use super::router::StartError;
+use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
 use super::tls::{self, Backplane};
-use crate::config::ServerConfig;
+use super::workers::{self, StopOrder};
+use crate::cluster::Tally;
+use crate::config::{self, ServerConfig};
 use crate::node::server::{Link, Output, Retrieved, Server};
 use crate::source::{self, SharedSource, SourceError, Unmirrored};
-use crate::wire::backplane::{Message, Role};
+use crate::wire::backplane::{Message, Role, gather_reply};
 use crate::wire::session::CloseCode;
-use crate::wire::{Name, Time};
+use crate::wire::{Key, Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::LocalSet;
+
+/// Connections of other members that one worker holds at the most.
+const MAX_LINKS: usize = 4096;
+/// How long others have to hear that the server goes away.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A server that is bound to its address.
 pub(crate) struct ServerService {
-    runtime: tokio::runtime::Runtime,
+    port: PortGroup,
+    plan: Arc<Plan>,
+    inspectors: Inspectors<Shell>,
+    inspections: Vec<Inspections<Shell>>,
+}
+
+/// What every worker starts from.
+struct Plan {
     config: ServerConfig,
     admin: String,
     source: SharedSource,
-    endpoint: quinn::Endpoint,
+    accepting: quinn::ServerConfig,
+    secrets: EndpointSecrets,
     dialling: Arc<QuicClientConfig>,
-    inspector: Inspector<Shell>,
+    tally: Arc<Tally>,
+    clock: Clock,
+    incarnation: u64,
+    workers: usize,
+}
+
+/// What one worker starts from.
+struct Seat {
+    worker: u8,
+    socket: UdpSocket,
+    plan: Arc<Plan>,
     inspections: Inspections<Shell>,
 }
 
@@ -48,9 +75,10 @@ pub(crate) struct ServerService {
 pub(crate) struct Shell {
     pub(super) identity: Identity,
     clock: Clock,
+    door: Door,
     node: RefCell<Server>,
     source: SharedSource,
-    /// Frames to each router's connection, and to each other server.
+    /// Frames to each router's connection, and to the workers of each other server.
     outboxes: RefCell<BTreeMap<Link, Outbox>>,
     routers: RefCell<BTreeMap<Link, RouterLink>>,
     /// Connections for bodies, by the router's name, incarnation and worker.
@@ -70,83 +98,108 @@ impl ServerService {
         source: SharedSource,
         admin: String,
     ) -> Result<Self, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        let inside = runtime.enter();
         let member = Backplane::load(&config.backplane, Role::Server, &config.name)?;
-        let accepting = tls::quic_server(member.server_config());
-        let mut accepting = quinn::ServerConfig::with_crypto(accepting);
-        accepting.transport_config(endpoint::backplane_transport());
-        let address = config.listen;
-        let endpoint = endpoint::bind(address, Some(accepting))
+        let (address, workers) = (config.listen, config::worker_count(config.workers));
+        let port = PortGroup::bind(address, workers, Steering::Backplane)
             .map_err(|error| StartError::Bind { address, error })?;
-        let dialling = tls::quic_client(member.client_config());
-        drop(inside);
-        let (inspector, inspections) = inspect::channel();
-        Ok(Self { runtime, config, admin, source, endpoint, dialling, inspector, inspections })
+        let clock = Clock::new();
+        let (inspectors, inspections) = inspect::channels(port.workers());
+        let plan = Arc::new(Plan {
+            admin,
+            source,
+            accepting: endpoint::backplane_accepting(tls::quic_server(member.server_config())),
+            secrets: EndpointSecrets::random(Steering::Backplane),
+            dialling: tls::quic_client(member.client_config()),
+            tally: Arc::default(),
+            clock,
+            incarnation: clock.now().as_micros(),
+            workers: port.workers(),
+            config,
+        });
+        Ok(Self { port, plan, inspectors, inspections })
     }
 
     /// The way for other threads to look inside.
-    pub(crate) fn inspector(&self) -> Inspector<Shell> {
-        self.inspector.clone()
+    pub(crate) fn inspectors(&self) -> Inspectors<Shell> {
+        self.inspectors.clone()
     }
 
     /// The backplane address, with the port that the system chose if none was asked for.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+        self.port.local_address()
     }
 
     /// Serves until `stop` is ready.
-    pub(crate) fn run(self, stop: impl Future<Output = ()>) {
-        let Self { runtime, config, admin, source, endpoint, dialling, inspections, .. } = self;
-        let local = LocalSet::new();
-        runtime.block_on(local.run_until(async move {
-            let shell = Rc::new(Shell::new(&config, source, admin));
-            tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
-            tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-            let mut peer_config = quinn::ClientConfig::new(dialling);
-            peer_config.transport_config(endpoint::backplane_transport());
-            for seed in config.seeds.iter().map(ToString::to_string) {
-                let (endpoint, dialling) = (endpoint.clone(), peer_config.clone());
-                let link = links::keep_link(Rc::clone(&shell), endpoint, dialling, seed);
-                tokio::task::spawn_local(link);
+    pub(crate) fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let mut seats = Vec::new();
+        for (worker, inspections) in (0..).zip(self.inspections) {
+            let socket = self.port.socket(worker).map_err(StartError::Runtime)?;
+            seats.push(Seat { worker, socket, plan: Arc::clone(&self.plan), inspections });
+        }
+        let ended = workers::run("server", seats, stop, async |seat, stop| {
+            if let Err(error) = serve(seat, stop).await {
+                tracing::error!(%error, "a worker of the server could not start");
             }
-            tokio::select! {
-                () = links::accept(Rc::clone(&shell), endpoint.clone()) => {}
-                () = stop => {}
-            }
-            endpoint.close(quinn::VarInt::from_u32(CloseCode::Shutdown as u32), b"shutting down");
-            let goodbye = std::time::Duration::from_millis(500);
-            let _ = tokio::time::timeout(goodbye, endpoint.wait_idle()).await;
-        }));
-        // Tasks that still read files or sleep are not waited for.
-        runtime.shutdown_background();
+        });
+        ended.map_err(StartError::Runtime)
     }
 }
 
+/// One worker, from its start to its goodbye.
+async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
+    let Seat { worker, socket, plan, inspections } = seat;
+    let local = socket.local_addr()?;
+    let ids = WorkerIds::new(worker, 0);
+    let endpoint = endpoint::worker_endpoint(socket, ids, &plan.secrets, plan.accepting.clone())?;
+    let dialling = Rc::new(Dialling::new(local, Arc::clone(&plan.dialling)));
+    let shell = Rc::new(Shell::new(&plan, worker));
+    tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
+    tokio::task::spawn_local(Rc::clone(&shell).keep_time());
+    for seed in plan.config.seeds.iter().map(ToString::to_string) {
+        let link = links::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
+        tokio::task::spawn_local(link);
+    }
+    tokio::select! {
+        () = links::accept(Rc::clone(&shell), endpoint.clone()) => {}
+        () = stop.given() => {}
+    }
+    endpoint.close(quinn::VarInt::from_u32(CloseCode::Shutdown as u32), b"shutting down");
+    dialling.close();
+    let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+    Ok(())
+}
+
 impl Shell {
-    fn new(config: &ServerConfig, source: SharedSource, admin: String) -> Self {
-        let clock = Clock::new();
-        let incarnation = clock.now().as_micros();
-        let node = Server::new(crate::node::server::ServerConfig {
+    fn new(plan: &Plan, worker: u8) -> Self {
+        let config = &plan.config;
+        let workers = plan.workers as u64;
+        let memory = usize::try_from(config.memory).unwrap_or(usize::MAX);
+        let node = crate::node::server::ServerConfig {
             name: config.name.clone(),
+            worker: u64::from(worker),
+            workers,
             zone: config.zone.clone(),
             threshold: config.threshold,
             capacity: config.capacity,
             slots: crate::wire::lane::MAX_SLOTS,
-            memory: usize::try_from(config.memory).unwrap_or(usize::MAX),
-            incarnation,
+            memory: memory / plan.workers,
+            incarnation: plan.incarnation,
             pid: u64::from(std::process::id()),
-            admin,
+            admin: plan.admin.clone(),
             planted: crate::node::Planted::default(),
-        });
+        };
         Self {
-            identity: Identity { role: Role::Server, name: config.name.clone(), incarnation },
-            clock,
-            node: RefCell::new(node),
-            source,
+            identity: Identity {
+                role: Role::Server,
+                name: config.name.clone(),
+                incarnation: plan.incarnation,
+                workers,
+                worker: u64::from(worker),
+            },
+            clock: plan.clock,
+            door: Door::new(MAX_LINKS),
+            node: RefCell::new(Server::new(node, Arc::clone(&plan.tally))),
+            source: Arc::clone(&plan.source),
             outboxes: RefCell::default(),
             routers: RefCell::default(),
             body_connections: RefCell::default(),
@@ -171,6 +224,13 @@ impl Shell {
     fn carry_out(self: &Rc<Self>, output: Output) {
         match output {
             Output::Send { to, message } => self.send(&to, &message),
+            Output::Reply { to, request_id, assignment, by, reply } => {
+                if let Some(outbox) = self.outboxes.borrow().get(&to) {
+                    outbox.fill(|out| {
+                        gather_reply(out, request_id, assignment.as_ref(), by, &reply);
+                    });
+                }
+            }
             Output::SendBody { to, request_id, version } => {
                 tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, version));
             }
@@ -183,13 +243,11 @@ impl Shell {
                 }
             }
             Output::Retrieve { ticket, key, known } => {
-                let shell = Rc::clone(self);
+                let retrieval = Retrieval { shell: Rc::clone(self), ticket, answered: false };
                 tokio::task::spawn_local(async move {
-                    let answer = shell.source.retrieve(&key, known.as_deref()).await;
-                    let retrieved = shell.translate(ticket, answer);
-                    shell.with(|node, now| node.handle_retrieved(now, ticket, retrieved));
-                    // Left over if the machine had no more use for it.
-                    shell.opened.borrow_mut().remove(&ticket);
+                    let source = Arc::clone(&retrieval.shell.source);
+                    let answer = source.retrieve(&key, known.as_deref()).await;
+                    retrieval.answer(&key, answer);
                 });
             }
         }
@@ -198,7 +256,7 @@ impl Shell {
     /// Sends a message if the link is there.
     fn send(&self, to: &Link, message: &Message) {
         if let Some(outbox) = self.outboxes.borrow().get(to) {
-            outbox.push(message.encode().bytes().clone());
+            outbox.fill(|out| message.gather(out));
         }
     }
 
@@ -223,5 +281,37 @@ impl Shell {
         let due = || self.node.borrow().poll_timeout();
         let wake = || self.with(|node, now| node.handle_timeout(now));
         self.alarm.run(self.clock, due, wake).await;
+    }
+}
+
+/// A question to the source that is answered in any case: a source that panics costs one request, not
+/// the wait of all who asked for that item.
+struct Retrieval {
+    shell: Rc<Shell>,
+    ticket: u64,
+    answered: bool,
+}
+
+impl Retrieval {
+    fn answer(mut self, key: &Key, answer: Result<source::Retrieved, SourceError>) {
+        let fresh_for = self.shell.source.fresh_for(key);
+        let retrieved = self.shell.translate(self.ticket, answer);
+        self.answered = true;
+        self.hand_in(retrieved, fresh_for);
+    }
+
+    fn hand_in(&self, retrieved: Retrieved, fresh_for: Duration) {
+        let ticket = self.ticket;
+        self.shell.with(|node, now| node.handle_retrieved(now, ticket, retrieved, fresh_for));
+        // Left over if the machine had no more use for it.
+        self.shell.opened.borrow_mut().remove(&ticket);
+    }
+}
+
+impl Drop for Retrieval {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.hand_in(Retrieved::Failed("the source panicked".into()), Duration::ZERO);
+        }
     }
 }
