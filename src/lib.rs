@@ -3,6 +3,7 @@
 
 #[cfg(feature = "server")]
 mod admin;
+pub mod assign;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod cluster;
