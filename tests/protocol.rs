@@ -252,7 +252,7 @@ fn hello_values() -> Vec<(&'static str, Value)> {
 
 fn forward_values() -> Vec<(&'static str, Value)> {
     let get = Get { request_id: 7, slot: 300, key: None, validator: Validator::None };
-    let forward = |how, epoch, former: &[&str]| {
+    let forward = |how, epoch: Epoch, former: &[&str]| {
         Value::Message(Message::Forward(Forward {
             request_id: 4096,
             client: client(),

@@ -1,6 +1,7 @@
 //! Metrics in the OpenMetrics text format, made from a machine's numbers when they are asked for.
 
 use super::router::state;
+use crate::net::traffic::Traffic;
 use crate::node::router::RouterView;
 use crate::node::server::ServerView;
 use axum::http::{StatusCode, header};
@@ -62,7 +63,7 @@ fn labelled<const N: usize>(
 }
 
 /// A router's metrics.
-pub(super) fn of_router(view: &RouterView) -> Response {
+pub(super) fn of_router(view: &RouterView, traffic: &Traffic) -> Response {
     let mut sheet = Sheet::new();
     sheet.gauge("clients", "Clients with an assignment", &plain(view.clients as u64));
     sheet.gauge("sessions", "Clients that are connected", &plain(view.sessions as u64));
@@ -87,6 +88,14 @@ pub(super) fn of_router(view: &RouterView) -> Response {
         [("mirror", replies.by_mirror), ("crc", replies.by_crc), ("strong", replies.by_strong)],
     );
     sheet.counter("use_cached", "Use-cached replies by what proved them", &by_evidence);
+    let (sent, received) = (&traffic.sent, &traffic.received);
+    let ways = |sent, received| labelled("direction", [("sent", sent), ("received", received)]);
+    let datagrams = ways(sent.datagrams, received.datagrams);
+    sheet.counter("client_datagrams", "UDP datagrams from and to clients", &datagrams);
+    let bytes = ways(sent.bytes, received.bytes);
+    sheet.counter("client_bytes", "Bytes in them", &bytes);
+    let help = "System calls that sent them; replies by this are what coalescing saves";
+    sheet.counter("client_send_calls", help, &plain(sent.system_calls));
     let states: Vec<_> = view
         .servers
         .iter()

@@ -4,6 +4,7 @@ use super::{failure, metrics, nowhere, page};
 use crate::assign::Title;
 use crate::net::inspect::{Inspector, Inspectors};
 use crate::net::router::Shell;
+use crate::net::traffic::Traffic;
 use crate::node::router::{HealthState, ReplyCounters, RouterView, ServerRow};
 use crate::wire::backplane::{Holding, SelfState};
 use crate::wire::{Assignment, ClientId, Name};
@@ -41,6 +42,16 @@ struct StatusPage {
     takeovers: u64,
     replies: Replies,
     use_cached_by: UseCachedBy,
+    coalescing: Coalescing,
+}
+
+/// How many replies travel together.
+#[derive(Serialize)]
+struct Coalescing {
+    datagrams_sent: u64,
+    send_calls: u64,
+    replies_per_datagram: f64,
+    replies_per_send_call: f64,
 }
 
 #[derive(Serialize)]
@@ -126,7 +137,12 @@ fn server_entry(row: &ServerRow, address: String) -> ServerEntry {
     }
 }
 
-fn status_page(view: &RouterView, workers: usize, address: impl Fn(&Name) -> String) -> StatusPage {
+fn status_page(
+    view: &RouterView,
+    traffic: &Traffic,
+    workers: usize,
+    address: impl Fn(&Name) -> String,
+) -> StatusPage {
     let ReplyCounters { use_cached, full, delta, not_found, busy, error, .. } = view.replies;
     let ReplyCounters { by_mirror: mirror, by_crc: crc, by_strong: strong, .. } = view.replies;
     StatusPage {
@@ -138,6 +154,18 @@ fn status_page(view: &RouterView, workers: usize, address: impl Fn(&Name) -> Str
         takeovers: view.takeovers,
         replies: Replies { use_cached, full, delta, not_found, busy, error },
         use_cached_by: UseCachedBy { mirror, crc, strong },
+        coalescing: coalescing(use_cached + full + delta + not_found + busy + error, traffic),
+    }
+}
+
+fn coalescing(replies: u64, traffic: &Traffic) -> Coalescing {
+    let (datagrams_sent, send_calls) = (traffic.sent.datagrams, traffic.sent.system_calls);
+    let each = |count: u64| replies as f64 / count.max(1) as f64;
+    Coalescing {
+        datagrams_sent,
+        send_calls,
+        replies_per_datagram: each(datagrams_sent),
+        replies_per_send_call: each(send_calls),
     }
 }
 
@@ -147,8 +175,13 @@ fn first(workers: &Inspectors<Shell>) -> &Inspector<Shell> {
 }
 
 /// The numbers of all workers.
-async fn view(workers: &Inspectors<Shell>) -> Option<RouterView> {
-    workers.sum(|shell| shell.with(|node, _| node.view()), RouterView::add).await
+async fn view(workers: &Inspectors<Shell>) -> Option<(RouterView, Traffic)> {
+    let look = |shell: &std::rc::Rc<Shell>| (shell.with(|node, _| node.view()), shell.traffic());
+    let add = |(view, traffic): &mut (RouterView, Traffic), other: &(RouterView, Traffic)| {
+        view.add(&other.0);
+        traffic.add(&other.1);
+    };
+    workers.sum(look, add).await
 }
 
 /// A client that comes now would be served, whichever worker it comes to.
@@ -164,7 +197,7 @@ async fn ready(State(workers): Workers) -> Response {
 }
 
 async fn status(State(workers): Workers) -> Response {
-    let Some(view) = view(&workers).await else {
+    let Some((view, traffic)) = view(&workers).await else {
         return page::<()>(None);
     };
     let names: Vec<_> = view.servers.iter().map(|row| row.name.clone()).collect();
@@ -179,7 +212,7 @@ async fn status(State(workers): Workers) -> Response {
         let found = addresses.iter().find(|(_, name)| name == wanted);
         found.map_or_else(String::new, |(address, _)| address.clone())
     };
-    page(Some(status_page(&view, workers.each().len(), address)))
+    page(Some(status_page(&view, &traffic, workers.each().len(), address)))
 }
 
 async fn client(State(workers): Workers, Path(id): Path<String>) -> Response {
@@ -234,7 +267,7 @@ fn mirror_entry(server: &Name, holding: Option<Holding>) -> MirrorEntry {
 
 async fn show_metrics(State(workers): Workers) -> Response {
     match view(&workers).await {
-        Some(view) => metrics::of_router(&view),
+        Some((view, traffic)) => metrics::of_router(&view, &traffic),
         None => page::<()>(None),
     }
 }

@@ -16,7 +16,6 @@ mod part;
 mod report;
 mod router;
 mod server;
-mod sim;
 mod status;
 mod table;
 mod up;
@@ -61,8 +60,6 @@ enum Command {
     Check(check::Arguments),
     /// Make certificates
     Certs(certs::Arguments),
-    /// Try the machines on a simulated network with faults
-    Sim(sim::Arguments),
 }
 
 impl Command {
@@ -95,7 +92,6 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
-        Command::Sim(arguments) => sim::run(arguments),
     }
 }
 

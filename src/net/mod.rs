@@ -24,4 +24,6 @@ pub(crate) mod server;
 pub(crate) mod steering;
 pub(crate) mod tls;
 #[cfg(feature = "server")]
+pub(crate) mod traffic;
+#[cfg(feature = "server")]
 mod workers;

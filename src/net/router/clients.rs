@@ -74,6 +74,7 @@ struct Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        self.shell.gone.borrow_mut().add_connection(&self.connection.stats());
         self.shell.sessions.borrow_mut().remove(self.session.0);
         self.shell.with(|node, now| node.handle_disconnected(now, self.session));
         if std::thread::panicking() {

@@ -17,6 +17,7 @@ use super::endpoint::{self, Door};
 use super::inspect::{self, Inspections, Inspectors};
 use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
 use super::tls::{self, Backplane};
+use super::traffic::Traffic;
 use super::workers::{self, StopOrder};
 use crate::assign::ServerIndex;
 use crate::config::{self, RouterConfig, TokenKeyBytes};
@@ -114,6 +115,8 @@ pub(crate) struct Shell {
     replied: Notify,
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
     next_inspection: Cell<u64>,
+    /// What went over the clients' connections that are gone.
+    gone: RefCell<Traffic>,
     alarm: Alarm,
     inspectors: Inspectors<Shell>,
 }
@@ -227,6 +230,7 @@ impl Shell {
             replied: Notify::new(),
             inspections: RefCell::default(),
             next_inspection: Cell::new(FIRST_INSPECTION),
+            gone: RefCell::default(),
             alarm: Alarm::default(),
             clock: plan.clock,
             inspectors: plan.inspectors.clone(),
@@ -299,6 +303,15 @@ impl Shell {
                 tracing::warn!(%client, "a worker is too busy to hear of a client's new session");
             }
         }
+    }
+
+    /// What went over all connections of clients, those that are gone included.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let mut traffic = *self.gone.borrow();
+        for io in self.sessions.borrow().values() {
+            traffic.add_connection(&io.connection.stats());
+        }
+        traffic
     }
 
     /// Where a server is linked, as text; empty while it is not.
