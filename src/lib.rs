@@ -13,7 +13,7 @@ pub mod mirror;
 #[cfg(feature = "net")]
 mod net;
 pub mod node;
-#[cfg(any())]
+#[cfg(feature = "cli")]
 pub mod sim;
 #[cfg(feature = "server")]
 pub mod source;

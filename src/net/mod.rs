@@ -22,6 +22,8 @@ pub(crate) mod router;
 pub(crate) mod server;
 #[cfg(feature = "server")]
 pub(crate) mod steering;
+#[cfg(all(test, feature = "cli"))]
+mod tests;
 pub(crate) mod tls;
 #[cfg(feature = "server")]
 pub(crate) mod traffic;

@@ -77,9 +77,8 @@ impl Drop for Serving {
         self.shell.gone.borrow_mut().add_connection(&self.connection.stats());
         self.shell.sessions.borrow_mut().remove(self.session.0);
         self.shell.with(|node, now| node.handle_disconnected(now, self.session));
-        if std::thread::panicking() {
-            backplane::close(&self.connection, CloseCode::Shutdown, "the router failed");
-        }
+        // Already closed, unless the task panicked.
+        backplane::close(&self.connection, CloseCode::Shutdown, "the router failed");
     }
 }
 
@@ -147,11 +146,12 @@ async fn accept_lanes(
             io.lanes.push(outbox.clone());
         }
         tokio::task::spawn_local(outbox.clone().write_to(send));
-        let (shell, guard) = (Rc::clone(shell), ClosesOnPanic(connection.clone()));
+        let (shell, mut guard) = (Rc::clone(shell), ClosesUnlessDone(Some(connection.clone())));
         tokio::task::spawn_local(async move {
-            let lane = (session, number);
-            if let Err(error) = read_lane(&shell, lane, receive, &outbox).await {
-                backplane::refuse(&guard.0, &error);
+            let ended = read_lane(&shell, (session, number), receive, &outbox).await;
+            let connection = guard.0.take();
+            if let (Err(error), Some(connection)) = (ended, connection) {
+                backplane::refuse(&connection, &error);
             }
         });
     }
@@ -159,12 +159,12 @@ async fn accept_lanes(
 
 /// Lets a panic in a lane's task end its connection, so that the client does not wait for nothing;
 /// other connections go on.
-struct ClosesOnPanic(quinn::Connection);
+struct ClosesUnlessDone(Option<quinn::Connection>);
 
-impl Drop for ClosesOnPanic {
+impl Drop for ClosesUnlessDone {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            backplane::close(&self.0, CloseCode::Shutdown, "the router failed");
+        if let Some(connection) = &self.0 {
+            backplane::close(connection, CloseCode::Shutdown, "the router failed");
         }
     }
 }
@@ -178,6 +178,8 @@ async fn read_lane(
     let mut frames = FrameReader::new(receive, MAX_PAYLOAD);
     while frames.fill().await? {
         outbox.low_water().await;
+        #[cfg(test)]
+        assert!(!shell.is_doomed(session), "as a test wants");
         // All that has been read, in one turn of the machine.
         shell.with(|node, now| {
             while let Some(frame) = frames.buffered()? {

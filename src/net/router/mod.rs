@@ -117,6 +117,8 @@ pub(crate) struct Shell {
     next_inspection: Cell<u64>,
     /// What went over the clients' connections that are gone.
     gone: RefCell<Traffic>,
+    #[cfg(test)]
+    doomed: Cell<Option<ClientId>>,
     alarm: Alarm,
     inspectors: Inspectors<Shell>,
 }
@@ -231,6 +233,8 @@ impl Shell {
             inspections: RefCell::default(),
             next_inspection: Cell::new(FIRST_INSPECTION),
             gone: RefCell::default(),
+            #[cfg(test)]
+            doomed: Cell::default(),
             alarm: Alarm::default(),
             clock: plan.clock,
             inspectors: plan.inspectors.clone(),
@@ -303,6 +307,31 @@ impl Shell {
                 tracing::warn!(%client, "a worker is too busy to hear of a client's new session");
             }
         }
+    }
+
+    /// How many clients are connected.
+    #[cfg(test)]
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.borrow().values().count()
+    }
+
+    /// Of each linked server, how many workers it has.
+    #[cfg(test)]
+    pub(crate) fn links(&self) -> Vec<usize> {
+        self.servers.borrow().iter().flatten().map(|io| io.workers() as usize).collect()
+    }
+
+    /// Has the next request of a client panic, to show what that costs.
+    #[cfg(test)]
+    pub(crate) fn doom(&self, client: ClientId) {
+        self.doomed.set(Some(client));
+    }
+
+    #[cfg(test)]
+    fn is_doomed(&self, session: crate::node::router::SessionId) -> bool {
+        let client = self.doomed.get();
+        client
+            .is_some_and(|client| self.with(|node, _| node.session_client(session)) == Some(client))
     }
 
     /// What went over all connections of clients, those that are gone included.

@@ -38,7 +38,7 @@ pub(super) enum SessionState {
 }
 
 impl Session {
-    fn client(&self) -> Option<ClientId> {
+    pub(super) fn client(&self) -> Option<ClientId> {
         match self.state {
             SessionState::Open { client } => Some(client),
             _ => None,

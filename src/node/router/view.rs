@@ -1,6 +1,6 @@
 //! What a router shows of itself.
 
-use super::{HealthState, Router};
+use super::{HealthState, Router, SessionId};
 use crate::assign::Title;
 use crate::wire::backplane::{Status, UseCachedBy};
 use crate::wire::{Assignment, ClientId, FrameType, Name};
@@ -133,6 +133,11 @@ impl Router {
             takeovers: self.takeovers,
             replies: self.replies,
         }
+    }
+
+    /// Whose a session is, once that is known.
+    pub fn session_client(&self, session: SessionId) -> Option<ClientId> {
+        self.sessions.get(session.0)?.client()
     }
 
     /// Whether a client that comes now would be served.

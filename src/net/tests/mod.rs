@@ -1,0 +1,6 @@
+//! Routers and servers with several workers, in this process, asked by hand.
+
+mod allocations;
+mod cluster;
+mod lane;
+mod workers;
