@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn limits_are_checked_before_lengths_are_used() {
-        let mut reader = Reader::new(const { &Bytes::from_static(&[0xff; 8]) });
+        let bytes = Bytes::from_static(&[0xff; 8]);
+        let mut reader = Reader::new(&bytes);
         let error = reader.bytes("key", 1024).unwrap_err();
         assert_eq!(error, DecodeError::AboveLimit { what: "key", found: MAX_VARINT, limit: 1024 });
     }
