@@ -87,7 +87,7 @@ impl World {
         if self.callers[place].connection.is_none() {
             self.callers[place].router += 1;
             let router = Host::Router(self.callers[place].router % self.routers.len());
-            self.callers[place].connection = Some(self.dial(Host::Caller(place), router));
+            self.callers[place].connection = Some(self.dial(Host::Caller(place), 0, router));
         }
     }
 
@@ -103,7 +103,7 @@ impl World {
             caller.connection = None;
             caller.open.clear();
             let pause = self.between(20, 300);
-            self.arm(Host::Caller(place), self.now + pause);
+            self.arm(Host::Caller(place), 0, self.now + pause);
         }
     }
 
@@ -250,16 +250,13 @@ impl World {
         }
     }
 
-    /// Notes that a server has executed a call.
-    pub(super) fn note_answer(&mut self, place: usize, to: &Link, message: &Message) {
-        let Message::Reply { request_id, inner, .. } = message else {
-            return;
-        };
-        let at = (place, to.clone(), *request_id);
+    /// Notes that a server has executed a call, if it is one that it answers.
+    pub(super) fn note_answer(&mut self, place: usize, to: &Link, request_id: u64, reply: &Reply) {
+        let at = (place, to.clone(), request_id);
         let Some(number) = self.calls.delivered.remove(&at) else {
             return;
         };
-        if inner.kind() == FrameType::Busy {
+        if matches!(reply.outcome, Outcome::Busy { .. }) {
             return;
         }
         let Some(call) = self.calls.calls.get_mut(&number) else {

@@ -2,10 +2,11 @@
 
 use super::client::{Expected, Ticket};
 use super::cluster::World;
-use super::network::Host;
+use super::network::{Host, Seat};
 use super::plan::Mood;
 use super::source::State;
 use super::story::Stage;
+use crate::cluster::Count;
 use crate::node::client::{Answer, Error, Reply, ReplyKind};
 use crate::wire::ClientId;
 use crate::wire::lane::ErrorCode;
@@ -88,22 +89,31 @@ pub(super) fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl World {
-    /// Looks at a server after every input.
-    pub(super) fn check_server(&mut self, place: usize) {
-        let Some(machine) = &self.servers[place].machine else {
+    /// Looks at a server's worker after every input, and at what all of them count together.
+    pub(super) fn check_server(&mut self, (place, worker): Seat) {
+        let process = &self.servers[place];
+        let Some(machine) = process.workers.get(worker).map(|it| &it.machine) else {
             return;
         };
         let checked = catch_unwind(AssertUnwindSafe(|| machine.assert_consistent()));
         if let Err(panic) = checked {
-            self.fail(Check::ServerState, words_of(&*panic));
+            return self.fail(Check::ServerState, words_of(&*panic));
+        }
+        for count in [Count::Primary, Count::Alternate, Count::Returning] {
+            let shares = process.workers.iter().map(|it| it.machine.share(count));
+            let (sum, tally) = (shares.sum::<u64>(), process.tally.read(count));
+            if sum != tally {
+                let what = format!("{}: {count:?} is {tally}, workers have {sum}", process.name);
+                return self.fail(Check::ServerState, what);
+            }
         }
     }
 
     /// Looks at the mirror of a client whose message a server just got: every version in it is one
     /// of its key.
-    pub(super) fn check_mirror(&mut self, place: usize, client: &ClientId) {
+    pub(super) fn check_mirror(&mut self, (place, worker): Seat, client: &ClientId) {
         let process = &self.servers[place];
-        let Some(machine) = &process.machine else {
+        let Some(machine) = process.workers.get(worker).map(|it| &it.machine) else {
             return;
         };
         let wrong = machine.mirror_entries(client).find(|(_, key, version)| {

@@ -137,7 +137,7 @@ impl World {
         self.check_client(place);
         let due = self.clients[place].machine.as_ref().and_then(Client::poll_timeout);
         if let Some(due) = due {
-            self.arm(Host::Client(place), due);
+            self.arm(Host::Client(place), 0, due);
         }
     }
 
@@ -239,7 +239,7 @@ impl World {
                 if let Some(id) = self.clients[place].connection.take() {
                     self.give_up(id, DIALLER);
                 }
-                self.clients[place].connection = Some(self.dial(host, Host::Router(router)));
+                self.clients[place].connection = Some(self.dial(host, 0, Host::Router(router)));
             }
             Output::SendSession(frame) => self.send_of_client(place, Stream::First, &frame),
             Output::SendLane(frame) => self.send_of_client(place, Stream::Lane, &frame),

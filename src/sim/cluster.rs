@@ -32,8 +32,8 @@ pub(super) struct Process {
     frozen: bool,
     /// What happened to it while it was frozen.
     inbox: Vec<Event>,
-    /// For when its next turn is scheduled.
-    armed: Option<Time>,
+    /// For when the next turn of each worker is scheduled.
+    armed: BTreeMap<usize, Time>,
 }
 
 /// Everything.
@@ -146,31 +146,32 @@ impl World {
         self.next_number
     }
 
-    /// Has a host called at `at`, or a little later as busy machines do.
-    pub(super) fn arm(&mut self, host: Host, at: Time) {
+    /// Has a host's worker called at `at`, or a little later as busy machines do.
+    pub(super) fn arm(&mut self, host: Host, worker: usize, at: Time) {
         let lateness = Duration::from_micros(self.random.random_range(0..500));
         let Some(process) = self.processes.get_mut(&host) else {
             return;
         };
-        if process.armed.is_some_and(|armed| armed <= at.max(self.now)) {
+        let at = at.max(self.now);
+        if process.armed.get(&worker).is_some_and(|armed| *armed <= at) {
             return;
         }
-        process.armed = Some(at.max(self.now));
+        process.armed.insert(worker, at);
         let life = process.life;
-        self.schedule_at(at.max(self.now) + lateness, Event::Turn { host, life });
+        self.schedule_at(at + lateness, Event::Turn { host, life, worker });
     }
 
-    /// A host's turn came.
-    pub(super) fn turn(&mut self, host: Host) {
+    /// The turn of a host's worker came.
+    pub(super) fn turn(&mut self, host: Host, worker: usize) {
         let now = self.now;
         if let Some(process) = self.processes.get_mut(&host)
-            && process.armed.is_some_and(|armed| armed <= now)
+            && process.armed.get(&worker).is_some_and(|armed| *armed <= now)
         {
-            process.armed = None;
+            process.armed.remove(&worker);
         }
         match host {
-            Host::Server(place) => self.turn_server(place),
-            Host::Router(place) => self.turn_router(place),
+            Host::Server(place) => self.turn_server((place, worker)),
+            Host::Router(place) => self.turn_router((place, worker)),
             Host::Client(place) => self.turn_client(place),
             Host::Caller(place) => self.turn_caller(place),
         }
@@ -203,7 +204,7 @@ impl World {
         process.life += 1;
         process.running = true;
         process.frozen = false;
-        process.armed = None;
+        process.armed.clear();
         match host {
             Host::Server(place) => self.start_server(place),
             Host::Router(place) => self.start_router(place),

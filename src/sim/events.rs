@@ -4,7 +4,7 @@ use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Stream};
 use crate::mirror::Version;
 use crate::node::server::Retrieved;
-use crate::wire::Key;
+use crate::wire::{ClientId, Key};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +21,30 @@ pub(super) enum Event {
     Closed { connection: ConnectionId, end: usize },
     /// An end looks whether it has heard of its peer lately.
     IdleCheck { connection: ConnectionId, end: usize },
-    /// A host dials a server.
-    Dial { from: Host, life: u64, to: Host },
+    /// A host's worker dials a server.
+    Dial { from: Host, life: u64, worker: usize, to: Host },
     /// A host's machine, or its program, wants to be called.
-    Turn { host: Host, life: u64 },
+    Turn { host: Host, life: u64, worker: usize },
+    /// A router's worker hears that another one has admitted a client.
+    Admitted { host: Host, life: u64, worker: usize, client: ClientId, admission: u64 },
     /// The source looks at an item.
-    Look { host: Host, life: u64, ticket: u64, key: Key, known: Option<Arc<Version>> },
+    Look {
+        host: Host,
+        life: u64,
+        worker: usize,
+        ticket: u64,
+        key: Key,
+        known: Option<Arc<Version>>,
+    },
     /// The source has answered.
-    Retrieved { host: Host, life: u64, ticket: u64, retrieved: Retrieved },
+    Retrieved {
+        host: Host,
+        life: u64,
+        worker: usize,
+        ticket: u64,
+        retrieved: Retrieved,
+        fresh_for: Duration,
+    },
     /// Bytes were read from a client's disk.
     Loaded { host: Host, life: u64, slot: u32 },
     /// A client's application does something.
@@ -62,6 +78,7 @@ impl World {
             }
             Event::Dial { from, .. } => Some(*from),
             Event::Turn { host, .. }
+            | Event::Admitted { host, .. }
             | Event::Look { host, .. }
             | Event::Retrieved { host, .. }
             | Event::Loaded { host, .. }
@@ -87,7 +104,8 @@ impl World {
                 self.is_dead_end(*connection, *end)
             }
             Event::Dial { from, life, .. } => ended(*from, *life),
-            Event::Turn { host, life }
+            Event::Turn { host, life, .. }
+            | Event::Admitted { host, life, .. }
             | Event::Look { host, life, .. }
             | Event::Retrieved { host, life, .. }
             | Event::Loaded { host, life, .. }
@@ -115,13 +133,18 @@ impl World {
             Event::Pump { connection, to, stream } => self.pump(connection, to, stream),
             Event::Closed { connection, end } => self.handle_closed(connection, end),
             Event::IdleCheck { connection, end } => self.check_idle(connection, end),
-            Event::Dial { from, to, .. } => self.dial_server(from, to),
-            Event::Turn { host, .. } => self.turn(host),
-            Event::Look { host, ticket, key, known, .. } => {
-                self.look_at_item(host, ticket, &key, known.as_deref());
+            Event::Dial { from, worker, to, .. } => {
+                self.dial(from, worker, to);
             }
-            Event::Retrieved { host, ticket, retrieved, .. } => {
-                self.hand_in_retrieved(host, ticket, retrieved);
+            Event::Turn { host, worker, .. } => self.turn(host, worker),
+            Event::Admitted { host, worker, client, admission, .. } => {
+                self.hand_in_admitted(host, worker, client, admission);
+            }
+            Event::Look { host, worker, ticket, key, known, .. } => {
+                self.look_at_item(host, worker, ticket, &key, known.as_deref());
+            }
+            Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
+                self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
             }
             Event::Loaded { host, slot, .. } => self.hand_in_loaded(host, slot),
             Event::Work { host, .. } => self.work(host),

@@ -8,7 +8,8 @@
 //!
 //! - [`cluster`](self): the world, its clock and its hosts; `events`: what can happen;
 //! - `network`, `pump`: streams that stall, break and lose an unknown tail;
-//! - `server`, `router`, `client`, `caller`, `disk`, `source`: the hosts and what they have;
+//! - `server`, `retrieval`, `router`, `passing`, `client`, `caller`, `disk`, `source`: the hosts and
+//!   what they have;
 //! - `plan`, `story`, `workload`, `faults`: what a seed decides;
 //! - `checks`, `rest`: what must hold.
 
@@ -23,12 +24,13 @@ mod disk;
 mod events;
 mod faults;
 mod network;
+mod passing;
 mod plan;
-
 mod pump;
 #[cfg(test)]
 mod regressions;
 mod rest;
+mod retrieval;
 mod router;
 mod server;
 mod source;

@@ -3,10 +3,14 @@
 //! A chunk waits in its stream's queue until its time has come and the path is open. A connection
 //! breaks by a limit: what would have arrived later never does, and neither end knows how much the
 //! other one got. Each end notices in its own time.
+//!
+//! A member's worker has one connection to another member, which stands for its connections to all
+//! of that member's workers: they come and go together, and there is no order between them.
 
 use super::cluster::World;
 use super::events::Event;
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
+use crate::wire::gather::Gather;
 use crate::wire::{Frame, Time};
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
@@ -37,11 +41,16 @@ pub(super) enum Host {
     Caller(usize),
 }
 
+/// One worker of a server or a router: the host's place in its list, and the worker's.
+pub(super) type Seat = (usize, usize);
+
 /// One stream of a connection. Each has two directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stream {
-    /// The session stream, or the frames of the backplane.
+    /// The session stream; on the backplane only [`Chunk::Up`].
     First,
+    /// The frames of the backplane, to and from this worker of the acceptor.
+    Frames(usize),
     /// The lane.
     Lane,
     /// One body.
@@ -67,6 +76,8 @@ pub(super) struct End {
     pub(super) host: Host,
     /// Which run of the host.
     pub(super) life: u64,
+    /// Which of the host's workers has this end. A server that accepted has all of them at it.
+    pub(super) worker: usize,
     /// Whether this end still believes in the connection.
     pub(super) open: bool,
     /// Nothing that is due later reaches this end.
@@ -76,7 +87,7 @@ pub(super) struct End {
 /// One direction of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    queue: VecDeque<(Time, Chunk)>,
+    pub(super) queue: VecDeque<(Time, Chunk)>,
     last: Time,
     /// What was received and is not a whole frame yet.
     pub(super) received: BytesMut,
@@ -88,8 +99,10 @@ pub(super) struct Connection {
     pub(super) ends: [End; 2],
     /// Whether the dialler knows that it stands.
     pub(super) up: bool,
+    /// How many workers the acceptor has, as far as the dialler is told.
+    pub(super) workers: usize,
     /// By the end that receives, and the stream.
-    flows: BTreeMap<(usize, Stream), Flow>,
+    pub(super) flows: BTreeMap<(usize, Stream), Flow>,
 }
 
 impl Connection {
@@ -105,16 +118,25 @@ impl Connection {
     }
 }
 
+/// The bytes of a frame, written as shells write them.
+pub(super) fn gathered(fill: impl FnOnce(&mut Gather)) -> Bytes {
+    let (mut out, mut pieces) = (Gather::default(), Vec::new());
+    fill(&mut out);
+    out.take(&mut pieces);
+    Bytes::from(pieces.concat())
+}
+
 impl World {
     /// Starts a connection; the dialler hears of it by [`Chunk::Up`] or [`Event::Closed`].
-    pub(super) fn dial(&mut self, from: Host, to: Host) -> ConnectionId {
+    pub(super) fn dial(&mut self, from: Host, worker: usize, to: Host) -> ConnectionId {
         let id = self.fresh_number();
-        let end = |host, life, open| End { host, life, open, limit: Time::from_micros(u64::MAX) };
-        let dialler = end(from, self.life(from), true);
+        let limit = Time::from_micros(u64::MAX);
+        let dialler = End { host: from, life: self.life(from), worker, open: true, limit };
         // Which run of the acceptor it is, is settled when the dial arrives there.
-        let acceptor = end(to, 0, false);
+        let acceptor = End { host: to, life: 0, worker: 0, open: false, limit };
         let ends = [dialler, acceptor];
-        self.connections.insert(id, Connection { ends, up: false, flows: BTreeMap::new() });
+        let connection = Connection { ends, up: false, workers: 1, flows: BTreeMap::new() };
+        self.connections.insert(id, connection);
         let latency = self.latency();
         self.schedule(latency, Event::Accept { connection: id });
         let patience = self.between(1_000, 2_000);
@@ -140,12 +162,34 @@ impl World {
             return;
         }
         let life = self.life(to);
+        let (worker, workers) = self.choose_worker(from, to);
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.ends[ACCEPTOR].life = life;
-            connection.ends[ACCEPTOR].open = true;
+            let end = &mut connection.ends[ACCEPTOR];
+            (end.life, end.worker, end.open) = (life, worker, true);
+            connection.workers = workers;
         }
         self.send(id, ACCEPTOR, Stream::First, Chunk::Up);
         self.handle_accepted(id, from, to);
+    }
+
+    /// Which of the acceptor's workers gets a connection, and how many there are as far as the
+    /// dialler is told.
+    fn choose_worker(&mut self, from: Host, to: Host) -> (usize, usize) {
+        match to {
+            Host::Router(place) => {
+                let workers = self.routers[place].workers.len();
+                (self.random.random_range(0..workers), workers)
+            }
+            Host::Server(place) => {
+                let workers = self.servers[place].workers.len();
+                let misled = matches!(from, Host::Router(_))
+                    && workers > 1
+                    && self.random.random_bool(self.plan.misled_chance);
+                let told = if misled { self.random.random_range(1..workers) } else { workers };
+                (0, told)
+            }
+            Host::Client(_) | Host::Caller(_) => unreachable!("nobody dials a client"),
+        }
     }
 
     /// Puts a chunk on its way. Over a connection that is not open any more it goes nowhere.
@@ -170,7 +214,7 @@ impl World {
         self.schedule_at(due, Event::Pump { connection: id, to, stream });
     }
 
-    /// Sends a frame, sometimes in two pieces.
+    /// Sends a frame.
     pub(super) fn send_frame(
         &mut self,
         id: ConnectionId,
@@ -178,7 +222,17 @@ impl World {
         stream: Stream,
         frame: &Frame,
     ) {
-        let mut bytes = frame.bytes().clone();
+        self.send_bytes(id, from, stream, frame.bytes().clone());
+    }
+
+    /// Sends the bytes of a frame, sometimes in two pieces.
+    pub(super) fn send_bytes(
+        &mut self,
+        id: ConnectionId,
+        from: usize,
+        stream: Stream,
+        mut bytes: Bytes,
+    ) {
         if bytes.len() > 2 && self.random.random_bool(0.05) {
             let cut = self.random.random_range(1..bytes.len());
             let head = bytes.split_to(cut);
@@ -192,7 +246,8 @@ impl World {
         let now = self.now;
         let connection = self.connections.get(&id)?;
         let (peer, own) = (connection.ends[1 - to].host, connection.ends[to].host);
-        if !connection.ends[to].open || self.is_cut(peer, own) {
+        let stands = to == ACCEPTOR || connection.up || stream == Stream::First;
+        if !connection.ends[to].open || !stands || self.is_cut(peer, own) {
             return None;
         }
         let flow = self.connections.get_mut(&id)?.flow(to, stream);
@@ -260,23 +315,6 @@ impl World {
                 let delay = self.idle_timeout();
                 self.schedule(delay, Event::IdleCheck { connection, end });
             }
-        }
-    }
-
-    /// Lets everything move on that was held up between hosts.
-    pub(super) fn pump_all(&mut self) {
-        let mut due = Vec::new();
-        for (id, connection) in &self.connections {
-            for ((to, stream), flow) in &connection.flows {
-                if !flow.queue.is_empty() {
-                    due.push(Event::Pump { connection: *id, to: *to, stream: *stream });
-                }
-            }
-        }
-        for event in due {
-            // One event a chunk was scheduled before and found the path closed.
-            let delay = self.latency();
-            self.schedule(delay, event);
         }
     }
 

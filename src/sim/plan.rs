@@ -49,6 +49,10 @@ pub(super) struct Plan {
     pub(super) threshold: u64,
     pub(super) capacity: u64,
     pub(super) zones: bool,
+    /// Most workers that a router or a server has; each run of one draws how many.
+    pub(super) most_workers: usize,
+    /// How often a router is told that a server has fewer workers than it has.
+    pub(super) misled_chance: f64,
 }
 
 impl Plan {
@@ -86,6 +90,8 @@ impl Plan {
             threshold,
             capacity: if threshold == 1_000 { 1_000 } else { pick(random, &[8, 1_000]) },
             zones: random.random_bool(0.3),
+            most_workers: pick(random, &[1, 3]),
+            misled_chance: if rough { pick(random, &[0.0, 0.1, 0.3]) } else { 0.0 },
         }
     }
 

@@ -1,16 +1,16 @@
 //! Which host gets what a connection brings.
 
 use super::cluster::World;
+use super::events::Event;
 use super::network::{ACCEPTOR, Chunk, ConnectionId, DIALLER, Host, Stream};
+use std::time::Duration;
 
 impl World {
     /// Hands over all chunks of a stream that have arrived.
     pub(super) fn pump(&mut self, id: ConnectionId, to: usize, stream: Stream) {
         while let Some(connection) = self.connections.get(&id) {
             let host = connection.ends[to].host;
-            if let Host::Router(place) = host
-                && !self.router_reads(place, id, stream)
-            {
+            if matches!(host, Host::Router(_)) && !self.router_reads(id, to, stream) {
                 return;
             }
             let Some(chunk) = self.receive(id, to, stream) else {
@@ -23,9 +23,7 @@ impl World {
     fn hand_over(&mut self, host: Host, id: ConnectionId, to: usize, stream: Stream, chunk: Chunk) {
         match (host, stream, chunk) {
             (_, Stream::First, Chunk::Up) => self.handle_up(host, id),
-            (Host::Router(place), Stream::Body(_), chunk) => {
-                self.router_body(place, id, stream, chunk);
-            }
+            (Host::Router(_), Stream::Body(_), chunk) => self.router_body(id, stream, chunk),
             (Host::Client(place), Stream::Body(_), Chunk::Finish) => {
                 self.client_body(place, id, stream, true);
             }
@@ -39,8 +37,11 @@ impl World {
                 match (host, stream) {
                     // Taken whole at its end.
                     (Host::Client(_) | Host::Caller(_), Stream::Body(_)) => {}
-                    (Host::Server(place), _) => self.server_received(place, id),
-                    (Host::Router(place), _) => self.router_received(place, id, to, stream),
+                    (Host::Server(place), Stream::Frames(worker)) => {
+                        self.server_received(place, worker, id);
+                    }
+                    (Host::Server(_), _) => {}
+                    (Host::Router(_), _) => self.router_received(id, to, stream),
                     (Host::Client(place), _) => self.client_received(place, id, stream),
                     (Host::Caller(place), _) => self.caller_received(place, id, stream),
                 }
@@ -58,17 +59,43 @@ impl World {
         let to = connection.ends[ACCEPTOR].host;
         match host {
             Host::Server(place) => self.server_link_up(place, id, to),
-            Host::Router(place) => self.router_link_up(place, id, to),
+            Host::Router(_) => self.router_link_up(id, to),
             Host::Client(place) => self.client_connected(place, id),
             Host::Caller(place) => self.caller_connected(place, id),
         }
+        // Other streams may have been faster.
+        for event in self.pumps(|other| other == id) {
+            self.schedule(Duration::ZERO, event);
+        }
+    }
+
+    /// Lets everything move on that was held up between hosts.
+    pub(super) fn pump_all(&mut self) {
+        for event in self.pumps(|_| true) {
+            // One event a chunk was scheduled before and found the path closed.
+            let delay = self.latency();
+            self.schedule(delay, event);
+        }
+    }
+
+    /// One event for each stream on which something is under way.
+    fn pumps(&self, which: impl Fn(ConnectionId) -> bool) -> Vec<Event> {
+        let mut pumps = Vec::new();
+        for (id, connection) in self.connections.iter().filter(|(id, _)| which(**id)) {
+            for ((to, stream), flow) in &connection.flows {
+                if !flow.queue.is_empty() {
+                    pumps.push(Event::Pump { connection: *id, to: *to, stream: *stream });
+                }
+            }
+        }
+        pumps
     }
 
     /// The acceptor has a new connection.
     pub(super) fn handle_accepted(&mut self, id: ConnectionId, from: Host, to: Host) {
         match to {
             Host::Server(place) => self.server_accepted(place, id, from),
-            Host::Router(place) => self.router_accepted(place, id),
+            Host::Router(_) => self.router_accepted(id),
             Host::Client(_) | Host::Caller(_) => unreachable!("nobody dials a client"),
         }
     }
@@ -79,11 +106,12 @@ impl World {
             return;
         };
         let (own, peer) = (connection.ends[end].host, connection.ends[1 - end].host);
+        let worker = connection.ends[end].worker;
         self.trace.line(self.now, || format!("{own:?} lost connection {id} to {peer:?}"));
         self.give_up(id, end);
         match own {
-            Host::Server(place) => self.server_lost(place, id, end, peer),
-            Host::Router(place) => self.router_lost(place, id, end, peer),
+            Host::Server(place) => self.server_lost((place, worker), id, end, peer),
+            Host::Router(place) => self.router_lost((place, worker), id, end, peer),
             Host::Client(place) => self.client_lost(place, id),
             Host::Caller(place) => self.caller_lost(place, id),
         }

@@ -2,6 +2,8 @@
 
 use super::checks::Check;
 use super::cluster::World;
+use super::network::Seat;
+use crate::node::router::RouterView;
 use crate::node::server::{ClientRole, ClientView, Server};
 use crate::wire::{ClientId, Name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,8 +25,19 @@ impl World {
         self.check_statuses()
     }
 
+    /// The workers of all servers.
     fn machines(&self) -> impl Iterator<Item = (&Name, &Server)> {
-        self.servers.iter().filter_map(|process| Some((&process.name, process.machine.as_ref()?)))
+        self.servers.iter().flat_map(|process| {
+            process.workers.iter().map(|worker| (&process.name, &worker.machine))
+        })
+    }
+
+    /// The workers of all routers.
+    fn router_views(&self) -> impl Iterator<Item = (Seat, RouterView)> {
+        self.routers.iter().enumerate().flat_map(|(place, process)| {
+            let workers = process.workers.iter().enumerate();
+            workers.map(move |(at, worker)| ((place, at), worker.machine.view()))
+        })
     }
 
     fn live_client_ids(&self) -> BTreeSet<ClientId> {
@@ -42,10 +55,9 @@ impl World {
                 return Err((Check::EndsOnce, what));
             }
         }
-        for (place, router) in self.routers.iter().enumerate() {
-            let view = router.machine.as_ref().map(|machine| machine.view());
-            if let Some(view) = view.filter(|view| view.requests > 0) {
-                let what = format!("router {place} has {} requests", view.requests);
+        for (seat, view) in self.router_views() {
+            if view.requests > 0 {
+                let what = format!("router {seat:?} has {} requests", view.requests);
                 return Err((Check::EndsOnce, what));
             }
         }
@@ -55,7 +67,8 @@ impl World {
     fn check_primaries(&self) -> Result<(), (Check, String)> {
         let mut primaries: BTreeMap<ClientId, (&Name, ClientView)> = BTreeMap::new();
         for (name, machine) in self.machines() {
-            for view in machine.client_views(None).filter(|it| it.role == ClientRole::Primary) {
+            let views = machine.client_views(None, usize::MAX).into_iter();
+            for view in views.filter(|view| view.role == ClientRole::Primary) {
                 if let Some((other, theirs)) = primaries.get(&view.client) {
                     let (client, ours) = (view.client, &view.assignment);
                     let theirs = &theirs.assignment;
@@ -85,7 +98,8 @@ impl World {
         let mut primary = None;
         let mut alternates = Vec::new();
         for (name, machine) in self.machines() {
-            let Some(view) = machine.client_views(None).find(|view| view.client == *client) else {
+            let views = machine.client_views(None, usize::MAX);
+            let Some(view) = views.into_iter().find(|view| view.client == *client) else {
                 continue;
             };
             match view.role {
@@ -114,17 +128,14 @@ impl World {
     }
 
     fn check_statuses(&self) -> Result<(), (Check, String)> {
-        for (place, router) in self.routers.iter().enumerate() {
-            let Some(view) = router.machine.as_ref().map(|machine| machine.view()) else {
-                continue;
-            };
+        for (seat, view) in self.router_views() {
             for (name, machine) in self.machines() {
                 let row = view.servers.iter().find(|row| row.name == *name);
                 let status = row.and_then(|row| row.status.as_ref());
                 let told = status.map(|status| (status.primary_clients, status.alternate_clients));
                 let truth = machine.view();
                 if told != Some((truth.primary_clients, truth.alternate_clients)) {
-                    let what = format!("router {place} has {told:?} for {name}: {truth:?}");
+                    let what = format!("router {seat:?} has {told:?} for {name}: {truth:?}");
                     return Err((Check::Status, what));
                 }
             }

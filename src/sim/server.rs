@@ -3,13 +3,13 @@
 use super::checks::Check;
 use super::cluster::World;
 use super::events::Event;
-use super::network::{ACCEPTOR, Chunk, ConnectionId, DIALLER, Host, Stream};
-use super::source::State;
+use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, REDIAL_DELAY, Seat, Stream, gathered};
+use crate::cluster::Tally;
 use crate::mirror::Version;
-use crate::node::server::{Link, Output, Retrieved, Server, ServerConfig, unmirrored_trailer};
-use crate::wire::backplane::Message;
-use crate::wire::lane::BodyStart;
-use crate::wire::{Key, Name};
+use crate::node::server::{Link, Output, Server, ServerConfig, unmirrored_trailer};
+use crate::wire::backplane::{Message, gather_reply};
+use crate::wire::gather::Gather;
+use crate::wire::{Name, Time};
 use bytes::Bytes;
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -23,23 +23,28 @@ const SERVER_SLOTS: u64 = 100;
 pub(super) struct ServerProcess {
     pub(super) name: Name,
     zone: Option<Name>,
-    pub(super) machine: Option<Server>,
+    pub(super) tally: Arc<Tally>,
+    /// None while it does not run.
+    pub(super) workers: Vec<ServerWorker>,
+    next_router: u64,
+}
+
+/// One of its workers.
+pub(super) struct ServerWorker {
+    pub(super) machine: Server,
     /// Where messages to a link go.
-    outgoing: BTreeMap<Link, ConnectionId>,
+    pub(super) outgoing: BTreeMap<Link, (ConnectionId, Stream)>,
     /// Whose messages come over an accepted connection.
     incoming: BTreeMap<ConnectionId, Link>,
-    next_router: u64,
     /// Unmirrored items that the source has open.
-    opened: BTreeMap<u64, Arc<Version>>,
+    pub(super) opened: BTreeMap<u64, Arc<Version>>,
 }
 
 impl ServerProcess {
     /// The process is gone, and all it knew.
     pub(super) fn stop(&mut self) {
-        self.machine = None;
-        self.outgoing.clear();
-        self.incoming.clear();
-        self.opened.clear();
+        self.workers.clear();
+        self.tally = Arc::default();
     }
 }
 
@@ -52,138 +57,190 @@ impl World {
         self.servers.push(ServerProcess {
             name,
             zone: zone.map(|zone| Name::new(zone).expect("a name")),
-            machine: None,
-            outgoing: BTreeMap::new(),
-            incoming: BTreeMap::new(),
+            tally: Arc::default(),
+            workers: Vec::new(),
             next_router: 0,
-            opened: BTreeMap::new(),
         });
         let added = Host::Server(place);
         self.start(added);
         let others: Vec<_> = self.hosts().filter(|host| *host != added).collect();
         for from in others {
-            if matches!(from, Host::Server(_) | Host::Router(_)) && self.is_running(from) {
-                self.schedule_dial(from, added, Duration::ZERO);
+            for worker in 0..self.workers_of(from) {
+                self.schedule_dial(from, worker, added, Duration::ZERO);
             }
         }
     }
 
     pub(super) fn start_server(&mut self, place: usize) {
-        let process = &mut self.servers[place];
-        let config = ServerConfig {
-            name: process.name.clone(),
-            zone: process.zone.clone(),
-            threshold: self.plan.threshold,
-            capacity: self.plan.capacity,
-            slots: SERVER_SLOTS,
-            memory: self.plan.server_memory,
-            incarnation: self.now.as_micros(),
-            pid: 0,
-            admin: String::new(),
-            planted: self.planted,
-        };
-        process.machine = Some(Server::new(config));
+        let workers = self.draw_workers();
+        for worker in 0..workers {
+            let process = &mut self.servers[place];
+            let config = ServerConfig {
+                name: process.name.clone(),
+                worker: worker as u64,
+                workers: workers as u64,
+                zone: process.zone.clone(),
+                threshold: self.plan.threshold,
+                capacity: self.plan.capacity,
+                slots: SERVER_SLOTS,
+                memory: self.plan.server_memory,
+                incarnation: self.now.as_micros(),
+                pid: 0,
+                admin: String::new(),
+                planted: self.planted,
+            };
+            process.workers.push(ServerWorker {
+                machine: Server::new(config, Arc::clone(&process.tally)),
+                outgoing: BTreeMap::new(),
+                incoming: BTreeMap::new(),
+                opened: BTreeMap::new(),
+            });
+        }
         self.dial_all_servers(Host::Server(place));
-        self.with_server(place, |_, _| {});
+        for worker in 0..workers {
+            self.with_server((place, worker), |_, _| {});
+        }
     }
 
-    /// Dials every server but itself.
+    /// How many workers a process has that starts now.
+    pub(super) fn draw_workers(&mut self) -> usize {
+        self.random.random_range(1..=self.plan.most_workers)
+    }
+
+    /// How many workers dial from a host that runs.
+    fn workers_of(&self, host: Host) -> usize {
+        match host {
+            Host::Server(place) => self.servers[place].workers.len(),
+            Host::Router(place) => self.routers[place].workers.len(),
+            Host::Client(_) | Host::Caller(_) => 0,
+        }
+    }
+
+    /// Has every worker dial every server but its own.
     pub(super) fn dial_all_servers(&mut self, from: Host) {
         for place in 0..self.servers.len() {
-            if Host::Server(place) != from {
-                self.schedule_dial(from, Host::Server(place), Duration::ZERO);
+            for worker in 0..self.workers_of(from) {
+                if Host::Server(place) != from {
+                    self.schedule_dial(from, worker, Host::Server(place), Duration::ZERO);
+                }
             }
         }
     }
 
-    pub(super) fn schedule_dial(&mut self, from: Host, to: Host, delay: Duration) {
+    pub(super) fn schedule_dial(&mut self, from: Host, worker: usize, to: Host, delay: Duration) {
         let life = self.life(from);
-        self.schedule(delay, Event::Dial { from, life, to });
+        self.schedule(delay, Event::Dial { from, life, worker, to });
     }
 
-    pub(super) fn dial_server(&mut self, from: Host, to: Host) {
-        self.dial(from, to);
+    fn server(&mut self, (place, worker): Seat) -> Option<&mut ServerWorker> {
+        self.servers[place].workers.get_mut(worker)
     }
 
-    /// Gives the machine an input, then carries out what it wants done, then looks at it.
-    pub(super) fn with_server(
-        &mut self,
-        place: usize,
-        input: impl FnOnce(&mut Server, crate::wire::Time),
-    ) {
+    /// Gives a machine an input, then carries out what it wants done, then looks at it.
+    pub(super) fn with_server(&mut self, seat: Seat, input: impl FnOnce(&mut Server, Time)) {
         let now = self.now;
-        let Some(machine) = self.servers[place].machine.as_mut() else {
+        let Some(process) = self.server(seat) else {
             return;
         };
-        input(machine, now);
-        while let Some(output) = self.servers[place].machine.as_mut().and_then(Server::poll_output)
-        {
-            self.carry_out_of_server(place, output);
+        input(&mut process.machine, now);
+        while let Some(output) = self.server(seat).and_then(|it| it.machine.poll_output()) {
+            self.carry_out_of_server(seat, output);
         }
-        let Some(machine) = self.servers[place].machine.as_ref() else {
+        let Some(process) = self.server(seat) else {
             return;
         };
-        let due = machine.poll_timeout();
-        self.check_server(place);
-        self.arm(Host::Server(place), due);
+        let due = process.machine.poll_timeout();
+        self.check_server(seat);
+        self.arm(Host::Server(seat.0), seat.1, due);
     }
 
-    pub(super) fn turn_server(&mut self, place: usize) {
-        self.with_server(place, |machine, now| {
+    pub(super) fn turn_server(&mut self, seat: Seat) {
+        self.with_server(seat, |machine, now| {
             if machine.poll_timeout() <= now {
                 machine.handle_timeout(now);
             }
         });
     }
 
-    /// The link that this server dialled stands.
+    /// The links that a worker of this server dialled stand.
     pub(super) fn server_link_up(&mut self, place: usize, id: ConnectionId, to: Host) {
-        let Host::Server(peer) = to else {
+        let (Host::Server(peer), Some(connection)) = (to, self.connections.get(&id)) else {
             return;
         };
-        let link = Link::Server(self.servers[peer].name.clone());
-        self.servers[place].outgoing.insert(link.clone(), id);
-        self.with_server(place, |machine, now| machine.handle_link_up(now, &link));
+        let (seat, workers) = ((place, connection.ends[DIALLER].worker), connection.workers);
+        let name = self.servers[peer].name.clone();
+        let Some(process) = self.server(seat) else {
+            return;
+        };
+        for worker in 0..workers {
+            let link = Link::Server(name.clone(), worker as u64);
+            process.outgoing.insert(link, (id, Stream::Frames(worker)));
+        }
+        self.with_server(seat, |machine, now| machine.handle_peer_up(now, &name, workers as u64));
     }
 
     /// Somebody dialled this server.
     pub(super) fn server_accepted(&mut self, place: usize, id: ConnectionId, from: Host) {
-        let process = &mut self.servers[place];
-        match from {
-            Host::Server(peer) => {
-                let link = Link::Server(self.servers[peer].name.clone());
-                self.servers[place].incoming.insert(id, link);
-            }
-            _ => {
-                process.next_router += 1;
-                let link = Link::Router(process.next_router);
-                process.incoming.insert(id, link.clone());
-                process.outgoing.insert(link.clone(), id);
-                self.with_server(place, |machine, now| machine.handle_link_up(now, &link));
-            }
-        }
-    }
-
-    pub(super) fn server_lost(&mut self, place: usize, id: ConnectionId, end: usize, peer: Host) {
-        if end == DIALLER {
-            self.schedule_dial(Host::Server(place), peer, super::network::REDIAL_DELAY);
-        }
-        let process = &mut self.servers[place];
-        process.incoming.remove(&id);
-        let Some((link, _)) = process.outgoing.iter().find(|(_, connection)| **connection == id)
-        else {
+        let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        let link = link.clone();
-        process.outgoing.remove(&link);
-        self.with_server(place, |machine, now| machine.handle_link_down(now, &link));
+        let (dialler, told) = (connection.ends[DIALLER].worker as u64, connection.workers);
+        if let Host::Server(peer) = from {
+            let link = Link::Server(self.servers[peer].name.clone(), dialler);
+            for process in &mut self.servers[place].workers {
+                process.incoming.insert(id, link.clone());
+            }
+            return;
+        }
+        // A router links to the workers that it knows of.
+        for worker in 0..told {
+            let process = &mut self.servers[place];
+            process.next_router += 1;
+            let link = Link::Router(process.next_router);
+            process.workers[worker].incoming.insert(id, link.clone());
+            let stream = Stream::Frames(worker);
+            process.workers[worker].outgoing.insert(link.clone(), (id, stream));
+            self.with_server((place, worker), |machine, now| machine.handle_router_up(now, &link));
+        }
     }
 
-    pub(super) fn server_received(&mut self, place: usize, id: ConnectionId) {
+    pub(super) fn server_lost(&mut self, seat: Seat, id: ConnectionId, end: usize, peer: Host) {
+        let (place, worker) = seat;
+        if end == ACCEPTOR {
+            for worker in 0..self.servers[place].workers.len() {
+                self.lose_incoming((place, worker), id);
+            }
+            return;
+        }
+        self.schedule_dial(Host::Server(place), worker, peer, REDIAL_DELAY);
+        let (Host::Server(peer), Some(process)) = (peer, self.server(seat)) else {
+            return;
+        };
+        let before = process.outgoing.len();
+        process.outgoing.retain(|_, (connection, _)| *connection != id);
+        if process.outgoing.len() < before {
+            let name = self.servers[peer].name.clone();
+            self.with_server(seat, |machine, now| machine.handle_peer_down(now, &name));
+        }
+    }
+
+    fn lose_incoming(&mut self, seat: Seat, id: ConnectionId) {
+        let Some(process) = self.server(seat) else {
+            return;
+        };
+        let link = process.incoming.remove(&id);
+        if let Some(link @ Link::Router(_)) = link {
+            process.outgoing.remove(&link);
+            self.with_server(seat, |machine, now| machine.handle_router_down(now, &link));
+        }
+    }
+
+    pub(super) fn server_received(&mut self, place: usize, worker: usize, id: ConnectionId) {
+        let (seat, stream) = ((place, worker), Stream::Frames(worker));
         while let Some(frame) =
-            self.connections.get_mut(&id).and_then(|it| it.next_frame(ACCEPTOR, Stream::First))
+            self.connections.get_mut(&id).and_then(|it| it.next_frame(ACCEPTOR, stream))
         {
-            let Some(link) = self.servers[place].incoming.get(&id).cloned() else {
+            let Some(link) = self.server(seat).and_then(|it| it.incoming.get(&id)).cloned() else {
                 return;
             };
             let message = match Message::decode(&frame) {
@@ -191,114 +248,51 @@ impl World {
                 Err(error) => return self.fail(Check::Codec, format!("{frame:?}: {error}")),
             };
             self.trace.bytes(frame.bytes());
-            self.trace.got(self.now, &self.servers[place].name, &link, &message);
+            let who = (&self.servers[place].name, worker);
+            self.trace.got(self.now, who, &link, &message);
             let client = self.note_delivery(place, &link, &message);
-            self.with_server(place, |machine, now| machine.handle_message(now, &link, message));
+            self.with_server(seat, |machine, now| machine.handle_message(now, &link, message));
             if let Some(client) = client {
-                self.check_mirror(place, &client);
+                self.check_mirror(seat, &client);
             }
         }
     }
 
-    fn carry_out_of_server(&mut self, place: usize, output: Output) {
+    fn carry_out_of_server(&mut self, seat: Seat, output: Output) {
         match output {
             Output::Send { to, message } => {
-                self.note_answer(place, &to, &message);
-                let Some(id) = self.servers[place].outgoing.get(&to).copied() else {
-                    return;
-                };
-                let from = if matches!(to, Link::Router(_)) { ACCEPTOR } else { DIALLER };
-                self.send_frame(id, from, Stream::First, &message.encode());
+                self.send_to_link(seat, &to, |out| message.gather(out));
+            }
+            Output::Reply { to, request_id, assignment, by, reply } => {
+                self.note_answer(seat.0, &to, request_id, &reply);
+                self.send_to_link(seat, &to, |out| {
+                    gather_reply(out, request_id, assignment.as_ref(), by, &reply);
+                });
             }
             Output::SendBody { to, request_id, version } => {
-                self.send_body(place, &to, request_id, version.body(), Bytes::new());
+                self.send_body(seat, &to, request_id, version.body(), Bytes::new());
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
-                if let Some(version) = self.servers[place].opened.remove(&ticket) {
+                let opened = self.server(seat).and_then(|it| it.opened.remove(&ticket));
+                if let Some(version) = opened {
                     let trailer = unmirrored_trailer(&key, &version.fingerprint().digest);
-                    self.send_body(place, &to, request_id, version.body(), trailer);
+                    self.send_body(seat, &to, request_id, version.body(), trailer);
                 }
             }
             Output::Retrieve { ticket, key, known } => {
-                let host = Host::Server(place);
+                let (host, worker) = (Host::Server(seat.0), seat.1);
                 let (life, most) = (self.life(host), self.plan.source_ms);
                 let delay = self.between(0, most);
-                self.schedule(delay, Event::Look { host, life, ticket, key, known });
+                self.schedule(delay, Event::Look { host, life, worker, ticket, key, known });
             }
         }
     }
 
-    /// Sends a body on a stream of its own; now and then it breaks off.
-    fn send_body(
-        &mut self,
-        place: usize,
-        to: &Link,
-        request_id: u64,
-        body: &Bytes,
-        trailer: Bytes,
-    ) {
-        let Some(id) = self.servers[place].outgoing.get(to).copied() else {
-            return;
-        };
-        let stream = Stream::Body(self.fresh_number());
-        let start = BodyStart { request_id, offset: 0 }.encode();
-        self.send_frame(id, ACCEPTOR, stream, &start);
-        let middle = self.random.random_range(0..=body.len());
-        self.send(id, ACCEPTOR, stream, Chunk::Bytes(body.slice(..middle)));
-        if self.random.random_bool(self.plan.body_break_chance) {
-            return self.send(id, ACCEPTOR, stream, Chunk::Reset);
+    fn send_to_link(&mut self, seat: Seat, to: &Link, fill: impl FnOnce(&mut Gather)) {
+        let outgoing = self.server(seat).and_then(|it| it.outgoing.get(to));
+        if let Some((id, stream)) = outgoing.copied() {
+            let from = if matches!(to, Link::Router(_)) { ACCEPTOR } else { DIALLER };
+            self.send_bytes(id, from, stream, gathered(fill));
         }
-        self.send(id, ACCEPTOR, stream, Chunk::Bytes(body.slice(middle..)));
-        self.send(id, ACCEPTOR, stream, Chunk::Bytes(trailer));
-        self.send(id, ACCEPTOR, stream, Chunk::Finish);
-    }
-
-    /// The source looks at an item, and answers a little later.
-    pub(super) fn look_at_item(
-        &mut self,
-        host: Host,
-        ticket: u64,
-        key: &Key,
-        known: Option<&Version>,
-    ) {
-        let now = self.now;
-        let Host::Server(place) = host else {
-            return;
-        };
-        let unmirrored = self.source.kind(key) == super::source::Kind::Unmirrored;
-        let retrieved = match self.source.look(key, now) {
-            State::Present(version) if unmirrored => {
-                let headers = version.headers().clone();
-                let length = version.body().len() as u64;
-                self.servers[place].opened.insert(ticket, version);
-                Retrieved::Unmirrored { headers, length }
-            }
-            State::Present(version) => {
-                let digest = version.fingerprint().digest;
-                let same = known.is_some_and(|known| known.fingerprint().digest == digest);
-                // A source may also not notice that nothing changed.
-                if same && self.random.random_bool(0.8) {
-                    Retrieved::Unchanged
-                } else {
-                    Retrieved::Version(version)
-                }
-            }
-            State::Absent => Retrieved::NotFound,
-            State::Refused => Retrieved::Refused("nobody may read it".into()),
-            State::Failing => Retrieved::Failed("it cannot be read now".into()),
-        };
-        let life = self.life(host);
-        let delay = self.between(0, self.plan.source_ms);
-        self.schedule(delay, Event::Retrieved { host, life, ticket, retrieved });
-    }
-
-    pub(super) fn hand_in_retrieved(&mut self, host: Host, ticket: u64, retrieved: Retrieved) {
-        let Host::Server(place) = host else {
-            return;
-        };
-        self.trace.got(self.now, &self.servers[place].name, "source", &(ticket, &retrieved));
-        self.with_server(place, |machine, now| machine.handle_retrieved(now, ticket, retrieved));
-        // Left over if the machine had no more use for it.
-        self.servers[place].opened.remove(&ticket);
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Kind {
     Private,
     /// Is made anew for each who asks.
     Unique,
+    /// Never changes.
+    Fixed,
 }
 
 impl Kind {
@@ -97,6 +99,7 @@ impl Source {
                     Kind::Unmirrored,
                     Kind::Private,
                     Kind::Unique,
+                    Kind::Fixed,
                 ],
             );
             source.items.insert(key.clone(), Item { kind, history: Vec::new(), versions: 0 });
@@ -133,9 +136,12 @@ impl Source {
         State::Present(Arc::new(version))
     }
 
-    /// Changes one item in one way or another.
+    /// Changes one item in one way or another, unless it is one that never changes.
     pub(super) fn change(&mut self, random: &mut StdRng, now: Time) -> Key {
         let key = self.keys[random.random_range(0..self.keys.len())].clone();
+        if self.kind(&key) == Kind::Fixed {
+            return key;
+        }
         match random.random_range(0..20) {
             0 => self.set(&key, State::Absent, now),
             1 => self.set(&key, State::Refused, now),
@@ -244,7 +250,7 @@ fn present(state: &State) -> Option<&Arc<Version>> {
 fn make(random: &mut StdRng, kind: Kind, own: &str, number: u64) -> Version {
     let length = match kind {
         Kind::Tiny => random.random_range(0..60),
-        Kind::Inline | Kind::Private | Kind::Unique => random.random_range(60..2_000),
+        Kind::Inline | Kind::Private | Kind::Unique | Kind::Fixed => random.random_range(60..2_000),
         Kind::Streamed => random.random_range(16_385..18_000),
         Kind::Unmirrored => random.random_range(1_000..18_000),
     };

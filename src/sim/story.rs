@@ -119,6 +119,7 @@ impl World {
         self.pump_all();
         self.plan.stall_chance = 0.0;
         self.plan.body_break_chance = 0.0;
+        self.plan.misled_chance = 0.0;
         let now = self.now;
         self.source.repair(&mut self.random, now);
         for host in self.hosts().collect::<Vec<_>>() {

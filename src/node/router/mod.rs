@@ -17,6 +17,9 @@ mod session;
 mod shared;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use crate::assign::{Entry, ServerIndex};
 use crate::cluster::Board;
 use crate::node::Planted;

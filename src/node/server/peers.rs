@@ -212,14 +212,16 @@ impl Server {
     /// Checks what must hold at every moment; the simulator calls it after every step.
     ///
     /// # Panics
-    /// If the count of clients as primary differs from the list, or a primary's client is neither
-    /// mirrored nor waiting for a server that could mirror it.
+    /// If the count of clients as primary differs from the list, or another worker owns a client, or
+    /// a primary's client is neither mirrored nor waiting for a server that could mirror it.
     pub fn assert_consistent(&self) {
         let listed = self.clients.values().filter(|record| record.role == ClientRole::Primary);
         assert_eq!(listed.count() as u64, self.primary_clients, "{}: count", self.config.name);
         let alternate = self.clients.len() as u64 - self.primary_clients;
         assert_eq!(self.told, (self.primary_clients, alternate), "{}: tally", self.config.name);
         for (client, record) in &self.clients {
+            let owner = client.owner(self.config.workers);
+            assert_eq!(owner, self.config.worker, "{}: {client}'s owner", self.config.name);
             let alone = record.role == ClientRole::Primary && record.alternate.is_none();
             assert_eq!(alone, self.alone.contains(client), "{}: {client}", self.config.name);
             assert_ne!(record.alternate.as_ref(), Some(&self.config.name), "its own alternate");

@@ -20,10 +20,21 @@ fn client(number: u8) -> ClientId {
     ClientId([number; 16])
 }
 
+fn peer(text: &str) -> Link {
+    Link::Server(name(text), 0)
+}
+
 /// The server `a`, with a threshold of 1 and a capacity of 2, and its peer `b` at hand.
 fn server() -> Server {
-    let mut server = Server::new(ServerConfig {
+    worker(0, 1, &Arc::default())
+}
+
+/// One of the workers of that server.
+fn worker(worker: u64, workers: u64, tally: &Arc<Tally>) -> Server {
+    let config = ServerConfig {
         name: name("a"),
+        worker,
+        workers,
         zone: None,
         threshold: 1,
         capacity: 2,
@@ -33,11 +44,11 @@ fn server() -> Server {
         pid: 1,
         admin: String::new(),
         planted: Planted::default(),
-    });
-    server.handle_link_up(now(0), &ROUTER);
-    let peer = Link::Server(name("b"));
-    server.handle_link_up(now(0), &peer);
-    server.handle_message(now(0), &peer, Message::Status(status("b", 0, 9)));
+    };
+    let mut server = Server::new(config, Arc::clone(tally));
+    server.handle_router_up(now(0), &ROUTER);
+    server.handle_peer_up(now(0), &name("b"), 1);
+    server.handle_message(now(0), &peer("b"), Message::Status(status("b", 0, 9)));
     sent(&mut server);
     server
 }
@@ -67,8 +78,13 @@ fn sent(server: &mut Server) -> Vec<(Link, Message)> {
     while let Some(output) = server.poll_output() {
         match output {
             Output::Send { to, message } => sent.push((to, message)),
+            Output::Reply { to, request_id, assignment, by, reply } => {
+                let inner = reply.encode();
+                sent.push((to, Message::Reply { request_id, assignment, by, inner }));
+            }
             Output::Retrieve { ticket, .. } => {
-                server.handle_retrieved(now(0), ticket, Retrieved::NotFound);
+                let answer = Retrieved::NotFound;
+                server.handle_retrieved(now(0), ticket, answer, Duration::ZERO);
             }
             _ => {}
         }
@@ -88,7 +104,9 @@ fn ask(server: &mut Server, of: ClientId, how: How, epoch: Epoch) -> Message {
     let forward = Forward {
         request_id: 7,
         client: of,
-        epoch,
+        term: epoch.term,
+        change: epoch.change,
+        primary: (epoch.primary != name("a")).then_some(epoch.primary),
         how,
         deadline_ms: 1000,
         former: Vec::new(),
@@ -117,7 +135,7 @@ fn over_its_threshold_a_server_hands_on_by_its_own_count_whatever_the_router_bel
         // A second request that was already on its way gets the same answer, and counts no more.
         let second = ask(&mut server, client(2), How::Assign, epoch(1));
         assert_eq!(second, Message::HandedOn { request_id: 7, to: name("b") });
-        assert_eq!(server.view().counters.handed_on_clients, 1);
+        assert_eq!(server.view().handed_on_clients, 1);
     }
     assert_eq!(server.view().primary_clients, 1);
 }
@@ -129,7 +147,7 @@ fn a_client_that_must_be_served_is_served_up_to_the_capacity() {
         let served = ask(&mut server, client(number), How::HandedOn, epoch(2));
         assert_eq!(inner_kind(&served), FrameType::NotFound);
     }
-    assert_eq!(server.view().counters.must_served_clients, 2);
+    assert_eq!(server.view().must_served_clients, 2);
     let refused = ask(&mut server, client(3), How::HandedOn, epoch(2));
     assert_eq!(inner_kind(&refused), FrameType::Busy);
     assert_eq!(server.view().primary_clients, 2);
@@ -138,7 +156,7 @@ fn a_client_that_must_be_served_is_served_up_to_the_capacity() {
 #[test]
 fn a_server_that_nobody_can_relieve_serves_up_to_its_capacity() {
     let mut server = server();
-    server.handle_link_down(now(0), &Link::Server(name("b")));
+    server.handle_peer_down(now(0), &name("b"));
     sent(&mut server);
     let kinds: Vec<_> = (1..=3)
         .map(|number| inner_kind(&ask(&mut server, client(number), How::Assign, epoch(1))))
@@ -159,10 +177,10 @@ fn a_client_that_is_not_listed_is_never_served_cold() {
 #[test]
 fn a_takeover_is_exempt_from_the_capacity_and_releases_the_former_primary() {
     let mut server = server();
-    let peer = Link::Server(name("b"));
+    let peer = peer("b");
     // A third server, idle, will be the alternate: the former primary is not, and must be released.
-    let third = Link::Server(name("c"));
-    server.handle_link_up(now(0), &third);
+    let third = Link::Server(name("c"), 0);
+    server.handle_peer_up(now(0), &name("c"), 1);
     server.handle_message(now(0), &third, Message::Status(status("c", 0, 9)));
     server.handle_message(now(0), &peer, Message::Status(status("b", 8, 9)));
     let theirs = Epoch::new(3, name("b"));
@@ -193,13 +211,13 @@ fn a_takeover_is_exempt_from_the_capacity_and_releases_the_former_primary() {
 fn a_release_drops_only_what_is_lower() {
     let mut server = server();
     ask(&mut server, client(1), How::Assign, epoch(4));
-    let peer = Link::Server(name("b"));
+    let peer = peer("b");
     let release = |term| Message::Release { client: client(1), epoch: Epoch::new(term, name("b")) };
     server.handle_message(now(0), &peer, release(4));
     assert_eq!(server.view().primary_clients, 1, "ours is change 1 of term 4");
     server.handle_message(now(0), &peer, release(5));
     assert_eq!(server.view().primary_clients, 0);
-    assert_eq!(server.view().counters.released_clients, 1);
+    assert_eq!(server.view().released_clients, 1);
     let acknowledged = sent(&mut server);
     let released = |(_, message): &&(Link, Message)| matches!(message, Message::Released { .. });
     assert_eq!(acknowledged.iter().filter(released).count(), 2, "both are acknowledged");
@@ -209,7 +227,7 @@ fn a_release_drops_only_what_is_lower() {
 fn a_paused_server_serves_nobody_until_it_knows_who_was_taken() {
     let mut server = server();
     ask(&mut server, client(1), How::Assign, epoch(1));
-    let peer = Link::Server(name("b"));
+    let peer = peer("b");
     let later = now(10_000);
     server.handle_timeout(later);
     assert_eq!(server.state(), SelfState::Returned);
@@ -223,4 +241,47 @@ fn a_paused_server_serves_nobody_until_it_knows_who_was_taken() {
     server.handle_message(later, &peer, Message::Settled { round });
     assert_eq!(server.state(), SelfState::Ready);
     assert_eq!(server.view().primary_clients, 0);
+}
+
+#[test]
+fn a_request_for_a_client_of_another_worker_is_turned_away_and_changes_nothing() {
+    let tally = Arc::default();
+    let mut workers = [worker(0, 2, &tally), worker(1, 2, &tally)];
+    for number in 1..=2 {
+        let own = client(number).owner(2) as usize;
+        for how in [How::Assign, How::HandedOn, How::Known, How::Takeover, How::Standby] {
+            let answer = ask(&mut workers[1 - own], client(number), how, epoch(1));
+            assert_eq!(answer, Message::WrongWorker { request_id: 7, workers: 2 }, "{how:?}");
+        }
+        assert_eq!(workers[1 - own].view().counters.misdirected_requests, 5);
+        assert_eq!(workers[1 - own].client_views(None, 9).len(), 0);
+        assert_eq!(tally.read(Count::Primary), 0);
+        assert_eq!(tally.read(Count::HandedOn), 0);
+        workers = [worker(0, 2, &tally), worker(1, 2, &tally)];
+    }
+    let own = client(1).owner(2) as usize;
+    let served = ask(&mut workers[own], client(1), How::Assign, epoch(1));
+    assert_eq!(inner_kind(&served), FrameType::NotFound);
+}
+
+#[test]
+fn two_workers_share_the_threshold_and_the_capacity() {
+    let tally = Arc::default();
+    let mut workers = [worker(0, 2, &tally), worker(1, 2, &tally)];
+    let mut ask_owner = |number: u8, how| {
+        let own = client(number).owner(2) as usize;
+        ask(&mut workers[own], client(number), how, epoch(1))
+    };
+    let [even, odd] = [2, 1];
+    assert_eq!(inner_kind(&ask_owner(even, How::Assign)), FrameType::NotFound);
+    let handed_on = ask_owner(odd, How::Assign);
+    assert_eq!(handed_on, Message::HandedOn { request_id: 7, to: name("b") });
+    assert_eq!(inner_kind(&ask_owner(odd, How::HandedOn)), FrameType::NotFound);
+    assert_eq!(inner_kind(&ask_owner(even + 2, How::HandedOn)), FrameType::Busy);
+    assert_eq!((tally.read(Count::Primary), tally.read(Count::MustServed)), (2, 1));
+    // Either worker says what both have.
+    for worker in &workers {
+        worker.assert_consistent();
+        assert_eq!((worker.share(Count::Primary), worker.view().primary_clients), (1, 2));
+    }
 }

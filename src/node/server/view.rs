@@ -86,6 +86,17 @@ impl Server {
         }
     }
 
+    /// What this worker has of a count that all workers have together; zero for counts of what
+    /// happened, which nobody has.
+    pub fn share(&self, count: Count) -> u64 {
+        match count {
+            Count::Primary => self.told.0,
+            Count::Alternate => self.told.1,
+            Count::Returning => u64::from(self.returning.is_some()),
+            _ => 0,
+        }
+    }
+
     /// At most `limit` of the clients it lists, in the order of their ids, from the one after
     /// `after` on.
     pub fn client_views(&self, after: Option<ClientId>, limit: usize) -> Vec<ClientView> {

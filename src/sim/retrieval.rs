@@ -1,0 +1,108 @@
+//! What a server gets from its source, and the bodies that it sends.
+
+use super::cluster::World;
+use super::events::Event;
+use super::network::{ACCEPTOR, Chunk, Host, Seat, Stream};
+use super::source::{Kind, State};
+use crate::mirror::Version;
+use crate::node::server::{Link, Retrieved};
+use crate::wire::Key;
+use crate::wire::lane::BodyStart;
+use bytes::Bytes;
+use rand::RngExt;
+use std::time::Duration;
+
+impl World {
+    /// Sends a body on a stream of its own; now and then it breaks off.
+    pub(super) fn send_body(
+        &mut self,
+        (place, worker): Seat,
+        to: &Link,
+        request_id: u64,
+        body: &Bytes,
+        trailer: Bytes,
+    ) {
+        let process = self.servers[place].workers.get(worker);
+        let Some((id, _)) = process.and_then(|process| process.outgoing.get(to)).copied() else {
+            return;
+        };
+        let stream = Stream::Body(self.fresh_number());
+        let start = BodyStart { request_id, offset: 0 }.encode();
+        self.send_frame(id, ACCEPTOR, stream, &start);
+        let middle = self.random.random_range(0..=body.len());
+        self.send(id, ACCEPTOR, stream, Chunk::Bytes(body.slice(..middle)));
+        if self.random.random_bool(self.plan.body_break_chance) {
+            return self.send(id, ACCEPTOR, stream, Chunk::Reset);
+        }
+        self.send(id, ACCEPTOR, stream, Chunk::Bytes(body.slice(middle..)));
+        self.send(id, ACCEPTOR, stream, Chunk::Bytes(trailer));
+        self.send(id, ACCEPTOR, stream, Chunk::Finish);
+    }
+
+    /// The source looks at an item, and answers a little later.
+    pub(super) fn look_at_item(
+        &mut self,
+        host: Host,
+        worker: usize,
+        ticket: u64,
+        key: &Key,
+        known: Option<&Version>,
+    ) {
+        let now = self.now;
+        let Host::Server(place) = host else {
+            return;
+        };
+        let kind = self.source.kind(key);
+        let retrieved = match self.source.look(key, now) {
+            State::Present(version) if kind == Kind::Unmirrored => {
+                let headers = version.headers().clone();
+                let length = version.body().len() as u64;
+                if let Some(process) = self.servers[place].workers.get_mut(worker) {
+                    process.opened.insert(ticket, version);
+                }
+                Retrieved::Unmirrored { headers, length }
+            }
+            State::Present(version) => {
+                let digest = version.fingerprint().digest;
+                let same = known.is_some_and(|known| known.fingerprint().digest == digest);
+                // A source may also not notice that nothing changed.
+                if same && self.random.random_bool(0.8) {
+                    Retrieved::Unchanged
+                } else {
+                    Retrieved::Version(version)
+                }
+            }
+            State::Absent => Retrieved::NotFound,
+            State::Refused => Retrieved::Refused("nobody may read it".into()),
+            State::Failing => Retrieved::Failed("it cannot be read now".into()),
+        };
+        // What never changes need not be asked for again; a source may not know that of all it has.
+        let lasting = kind == Kind::Fixed && self.random.random_bool(0.7);
+        let fresh_for = if lasting { Duration::MAX } else { Duration::ZERO };
+        let life = self.life(host);
+        let delay = self.between(0, self.plan.source_ms);
+        self.schedule(delay, Event::Retrieved { host, life, worker, ticket, retrieved, fresh_for });
+    }
+
+    pub(super) fn hand_in_retrieved(
+        &mut self,
+        host: Host,
+        worker: usize,
+        ticket: u64,
+        retrieved: Retrieved,
+        fresh_for: Duration,
+    ) {
+        let Host::Server(place) = host else {
+            return;
+        };
+        let who = (&self.servers[place].name, worker);
+        self.trace.got(self.now, who, "source", &(ticket, &retrieved));
+        self.with_server((place, worker), |machine, now| {
+            machine.handle_retrieved(now, ticket, retrieved, fresh_for);
+        });
+        // Left over if the machine had no more use for it.
+        if let Some(process) = self.servers[place].workers.get_mut(worker) {
+            process.opened.remove(&ticket);
+        }
+    }
+}
