@@ -17,6 +17,8 @@ mod cores;
 mod ids;
 mod program;
 mod secrets;
+#[cfg(all(test, target_os = "linux", feature = "cli"))]
+mod tests;
 
 pub(crate) use cores::pin_to_core;
 pub(crate) use ids::{WorkerIds, initial_id_of};

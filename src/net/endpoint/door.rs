@@ -110,6 +110,11 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::steering::{EndpointSecrets, Steering, WorkerIds, plain_socket};
+    use crate::net::{endpoint, tls};
+    use quinn::{ConnectionError, TransportErrorCode, VarInt};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::path::Path;
 
     #[test]
     fn the_door_closes_step_by_step() {
@@ -128,5 +133,64 @@ mod tests {
         assert_eq!(answers(10, 9_999), [Answer::Accept; 2]);
         assert_eq!(answers(10, 10_000), [Answer::Refuse; 2]);
         assert_eq!(answers(0, 0), [Answer::Accept; 2]);
+    }
+
+    /// Connects to a worker whose door has so many handshakes under way already; whether the client
+    /// had to show its address first, and what became of it.
+    async fn knock(
+        handshakes: usize,
+        max_connections: usize,
+    ) -> (bool, Result<(), ConnectionError>) {
+        let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+        let (cert, key) = (certs.join("server.pem"), certs.join("server.key"));
+        let tls = tls::quic_server(tls::public_server(&cert, &key, &[b"door"]).unwrap());
+        let secrets = EndpointSecrets::random(Steering::Public);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let socket = plain_socket(address).unwrap();
+        let (ids, accepting) = (WorkerIds::new(0, 0), endpoint::public_accepting(tls));
+        let worker = endpoint::worker_endpoint(socket, ids, &secrets, accepting).unwrap();
+        let client = endpoint::bind(address, None).unwrap();
+        let trust = tls::public_client(tls::Roots::Bundled, &[b"door"]).unwrap();
+        let config = quinn::ClientConfig::new(tls::quic_client(trust));
+        let address = worker.local_addr().unwrap();
+        let connecting = client.connect_with(config, address, "localhost").unwrap();
+
+        let door = Door::new(max_connections);
+        let _others: Vec<_> = (0..handshakes).map(|_| Place::take(&door.handshakes)).collect();
+        let serving = async {
+            let mut retried = false;
+            loop {
+                let incoming = worker.accept().await.unwrap();
+                retried |= incoming.remote_address_validated();
+                if let Some(handshake) = door.admit(&worker, incoming) {
+                    assert_eq!(door.handshakes(), handshakes + 1);
+                    let connection = handshake.await.expect("it may come in");
+                    assert_eq!(door.handshakes(), handshakes, "the place is free again");
+                    return (retried, connection);
+                }
+            }
+        };
+        tokio::select! {
+            (retried, connection) = serving => {
+                connection.close(VarInt::from_u32(0), b"");
+                (retried, Ok(()))
+            }
+            failed = async {
+                match connecting.await {
+                    // The worker says how it went.
+                    Ok(_connection) => std::future::pending().await,
+                    Err(error) => error,
+                }
+            } => (false, Err(failed)),
+        }
+    }
+
+    #[tokio::test]
+    async fn strangers_come_in_show_their_address_or_stay_out() {
+        assert_eq!(knock(0, 1).await, (false, Ok(())));
+        assert_eq!(knock(HANDSHAKES_BEFORE_RETRY, 1).await, (true, Ok(())));
+        let refused = knock(0, 0).await.1.unwrap_err();
+        let ConnectionError::ConnectionClosed(close) = refused else { panic!("{refused}") };
+        assert_eq!(close.error_code, TransportErrorCode::CONNECTION_REFUSED);
     }
 }
