@@ -6,6 +6,7 @@
 // A shell has clocks, threads and sockets; the rules of the pure core end here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bench;
 mod certs;
 mod check;
 mod get;
@@ -19,6 +20,7 @@ mod server;
 mod sim;
 mod status;
 mod table;
+mod target;
 mod up;
 
 use clap::Parser;
@@ -63,6 +65,7 @@ enum Command {
     Certs(certs::Arguments),
     /// Try the machines on a simulated network with faults
     Sim(sim::Arguments),
+    Bench(bench::Arguments),
 }
 
 impl Command {
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
         Command::Sim(arguments) => sim::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     }
 }
 
