@@ -9,6 +9,8 @@ pub mod cli;
 pub mod cluster;
 #[cfg(feature = "net")]
 pub mod config;
+#[cfg(feature = "cli")]
+mod load;
 pub mod mirror;
 #[cfg(feature = "net")]
 mod net;

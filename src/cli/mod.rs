@@ -6,6 +6,7 @@
 // A shell has clocks, threads and sockets; the rules of the pure core end here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bench;
 mod certs;
 mod check;
 mod get;
@@ -16,8 +17,10 @@ mod part;
 mod report;
 mod router;
 mod server;
+mod sim;
 mod status;
 mod table;
+mod target;
 mod up;
 
 use clap::Parser;
@@ -60,6 +63,9 @@ enum Command {
     Check(check::Arguments),
     /// Make certificates
     Certs(certs::Arguments),
+    /// Try the machines on a simulated network with faults
+    Sim(sim::Arguments),
+    Bench(bench::Arguments),
 }
 
 impl Command {
@@ -92,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
+        Command::Sim(arguments) => sim::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     }
 }
 

@@ -23,11 +23,11 @@ const NO_COMMON_PROTOCOL: u8 = 120;
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(crate) struct Lost {
     /// The code with which the router closed it, if it did.
-    pub(super) code: Option<u64>,
+    pub(crate) code: Option<u64>,
     /// Why, for people.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// Makes connections, from one socket for each address family.
@@ -91,7 +91,8 @@ impl Dialer {
     }
 }
 
-fn any_address(peer: SocketAddr) -> SocketAddr {
+/// Any port of this machine from which the peer can be reached.
+pub(crate) fn any_address(peer: SocketAddr) -> SocketAddr {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -101,7 +102,7 @@ fn any_address(peer: SocketAddr) -> SocketAddr {
 
 /// Ends when the address refuses a datagram. QUIC itself learns nothing of that, and would wait for
 /// the whole timeout. Only on loopback, where nobody else can forge the refusal.
-async fn nobody_listens(address: SocketAddr) {
+pub(crate) async fn nobody_listens(address: SocketAddr) {
     let refused = async {
         let socket = UdpSocket::bind(any_address(address)).await.ok()?;
         socket.connect(address).await.ok()?;
@@ -116,7 +117,7 @@ async fn nobody_listens(address: SocketAddr) {
 }
 
 impl Lost {
-    pub(super) fn broken(reason: impl Into<String>) -> Self {
+    pub(crate) fn broken(reason: impl Into<String>) -> Self {
         Self { code: None, reason: reason.into() }
     }
 }

@@ -18,6 +18,8 @@ pub use crate::node::client::{
     Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind, ValidatorPolicy,
 };
 pub use config::{CacheConfig, ClientConfig, ConnectError, Roots};
+#[cfg(feature = "cli")]
+pub(crate) use dial::{Lost, any_address, nobody_listens};
 
 use crate::net::clock::Clock;
 use crate::net::tls;

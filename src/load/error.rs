@@ -1,0 +1,27 @@
+//! Why a run came to nothing.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Why a run came to nothing, in one line that says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct LoadError {
+    what: String,
+}
+
+impl LoadError {
+    pub(super) fn new(what: &(impl fmt::Display + ?Sized)) -> Self {
+        Self { what: what.to_string() }
+    }
+
+    /// What is wrong with who listens, or does not, at an address.
+    pub(super) fn at(address: SocketAddr, why: &str) -> Self {
+        Self::new(&format!("{address}: {why}"))
+    }
+
+    /// Nobody waits for the result any more.
+    pub(super) fn given_up() -> Self {
+        Self::new("the run was given up")
+    }
+}
