@@ -104,16 +104,27 @@ pub(crate) fn bind(address: SocketAddr, offer: Offer) -> Result<Endpoint, Failur
 }
 
 /// An endpoint that dials a `source` floor.
-pub(crate) fn dialling() -> Result<Endpoint, Failure> {
+pub(crate) fn dialling_bodies() -> Result<Endpoint, Failure> {
+    dialling(BODY_ALPN, body_transport())
+}
+
+/// An endpoint that dials whoever speaks the native protocol, and keeps idle connections alive.
+pub(crate) fn dialling_lanes() -> Result<Endpoint, Failure> {
+    let mut transport = client_facing(0, 0);
+    transport.keep_alive_interval(Some(CLIENT_IDLE_TIMEOUT / 3));
+    dialling(NATIVE_ALPN, transport)
+}
+
+fn dialling(alpn: &[u8], transport: TransportConfig) -> Result<Endpoint, Failure> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(CA)?)?;
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tls.alpn_protocols = vec![BODY_ALPN.to_vec()];
+    tls.alpn_protocols = vec![alpn.to_vec()];
     let mut dialling = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    dialling.transport_config(Arc::new(body_transport()));
+    dialling.transport_config(Arc::new(transport));
     let mut endpoint = endpoint(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None)?;
     endpoint.set_default_client_config(dialling);
     Ok(endpoint)

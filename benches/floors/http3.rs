@@ -7,7 +7,6 @@ use h3::server::{RequestResolver, RequestStream};
 use http::header::{CONTENT_LENGTH, ETAG, IF_NONE_MATCH};
 use http::{HeaderValue, Response, StatusCode};
 use quinn::{Endpoint, Incoming};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 type Resolver = RequestResolver<h3_quinn::Connection, Bytes>;
@@ -33,20 +32,11 @@ impl Item {
 }
 
 /// Answers for as long as the endpoint is open; bodies come from `upstream`, if there is one.
-pub(crate) async fn serve(
-    endpoint: Endpoint,
-    item: Item,
-    upstream: Option<SocketAddr>,
-) -> Result<(), Failure> {
-    let upstream = match upstream {
-        Some(address) => Some(relay::dial(address).await?),
-        None => None,
-    };
+pub(crate) async fn serve(endpoint: Endpoint, item: Item, upstream: Option<quinn::Connection>) {
     let shared = Rc::new(Shared { item, upstream });
     while let Some(incoming) = endpoint.accept().await {
         tokio::task::spawn_local(serve_connection(incoming, Rc::clone(&shared)));
     }
-    Ok(())
 }
 
 async fn serve_connection(incoming: Incoming, shared: Rc<Shared>) {

@@ -73,8 +73,20 @@ enum Floor {
         #[arg(long, default_value_t = endpoint::LANES)]
         streams: u32,
     },
-    /// Completes handshakes, and closes each connection
+    /// Completes handshakes and answers HELLO, until the client closes
     Handshakes(Listen),
+    /// The client of `idle`, and of a router: opens --connections and keeps them
+    Hold {
+        /// Where the floor or the router listens.
+        #[arg(long, value_name = "ADDR")]
+        connect: SocketAddr,
+        /// How many to open.
+        #[arg(long, default_value_t = 20_000)]
+        connections: usize,
+        /// Ends after so many seconds, if nobody ends it by SIGTERM before.
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+    },
 }
 
 #[derive(clap::Args)]
@@ -88,38 +100,47 @@ struct Listen {
 }
 
 impl Floor {
-    fn listen(&self) -> &Listen {
+    fn seconds(&self) -> u64 {
         match self {
-            Self::LaneEcho(listen) | Self::Handshakes(listen) => listen,
+            Self::LaneEcho(listen) | Self::Handshakes(listen) => listen.seconds,
             Self::H3 { listen, .. } | Self::Source { listen, .. } | Self::Idle { listen, .. } => {
-                listen
+                listen.seconds
             }
+            Self::Hold { seconds, .. } => *seconds,
         }
     }
 
-    fn bind(&self) -> Result<Endpoint, Failure> {
-        let address = self.listen().listen;
+    async fn serve(self) -> Result<(), Failure> {
+        let lanes = endpoint::lanes(endpoint::LANES);
         match self {
-            Self::LaneEcho(_) | Self::Handshakes(_) => {
-                endpoint::bind(address, endpoint::lanes(endpoint::LANES))
+            Self::LaneEcho(listen) => echo::serve(listen.bind(lanes)?).await,
+            Self::H3 { listen, etag, size, upstream } => {
+                let item = http3::Item::new(&etag, size)?;
+                let upstream = match upstream {
+                    Some(address) => Some(relay::dial(address).await?),
+                    None => None,
+                };
+                http3::serve(listen.bind(endpoint::http3())?, item, upstream).await;
             }
-            Self::Idle { streams, .. } => endpoint::bind(address, endpoint::lanes(*streams)),
-            Self::H3 { .. } => endpoint::bind(address, endpoint::http3()),
-            Self::Source { .. } => endpoint::bind(address, endpoint::bodies()),
-        }
-    }
-
-    async fn serve(self, endpoint: Endpoint) -> Result<(), Failure> {
-        match self {
-            Self::LaneEcho(_) => echo::serve(endpoint).await,
-            Self::H3 { etag, size, upstream, .. } => {
-                http3::serve(endpoint, http3::Item::new(&etag, size)?, upstream).await?;
+            Self::Source { listen, size } => {
+                relay::serve_source(listen.bind(endpoint::bodies())?, size).await;
             }
-            Self::Source { size, .. } => relay::serve_source(endpoint, size).await,
-            Self::Idle { .. } => idle::serve(endpoint).await,
-            Self::Handshakes(_) => idle::serve_handshakes(endpoint).await,
+            Self::Idle { listen, streams } => {
+                idle::serve(listen.bind(endpoint::lanes(streams))?).await?;
+            }
+            Self::Handshakes(listen) => idle::serve_handshakes(listen.bind(lanes)?).await?,
+            Self::Hold { connect, connections, .. } => idle::hold(connect, connections).await?,
         }
         Ok(())
+    }
+}
+
+impl Listen {
+    /// Binds, and says that the floor is ready.
+    fn bind(&self, offer: endpoint::Offer) -> Result<Endpoint, Failure> {
+        let endpoint = endpoint::bind(self.listen, offer)?;
+        println!("listening on {} pid {}", endpoint.local_addr()?, std::process::id());
+        Ok(endpoint)
     }
 }
 
@@ -141,11 +162,9 @@ fn run(floor: Floor) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        let bound = Duration::from_secs(floor.listen().seconds);
-        let endpoint = floor.bind()?;
-        println!("listening on {} pid {}", endpoint.local_addr()?, std::process::id());
+        let bound = Duration::from_secs(floor.seconds());
         tokio::select! {
-            ended = floor.serve(endpoint) => ended,
+            ended = floor.serve() => ended,
             _ = terminate.recv() => Ok(()),
             () = tokio::time::sleep(bound) => Ok(()),
         }

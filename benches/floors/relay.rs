@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 /// A connection to a `source` floor.
 pub(crate) async fn dial(address: SocketAddr) -> Result<Connection, Failure> {
-    Ok(endpoint::dialling()?.connect(address, "localhost")?.await?)
+    Ok(endpoint::dialling_bodies()?.connect(address, "localhost")?.await?)
 }
 
 /// Asks the source for a body.
