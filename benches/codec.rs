@@ -8,7 +8,7 @@ use std::time::Duration;
 use understudy::wire::backplane::{Forward, How, Message, UseCachedBy};
 use understudy::wire::frame::MAX_PAYLOAD;
 use understudy::wire::lane::{Get, Outcome, Reply, Validator};
-use understudy::wire::{ClientId, Epoch, Frame, Name, Tag};
+use understudy::wire::{ClientId, Frame, Tag};
 
 // The allocator of the real binary.
 #[global_allocator]
@@ -28,11 +28,12 @@ fn use_cached() -> Reply {
 }
 
 fn forward(inner: Frame) -> Message {
-    let server = Name::new("server-1").expect("it is a name");
     Message::Forward(Forward {
         request_id: 123_456,
         client: ClientId([5; 16]),
-        epoch: Epoch::new(1, server),
+        term: 1,
+        change: 0,
+        primary: None,
         how: How::Known,
         deadline_ms: 10_000,
         former: Vec::new(),

@@ -5,7 +5,7 @@ use crate::wire::frame::MAX_PAYLOAD;
 use crate::wire::lane::BodyStart;
 use crate::wire::types::Fingerprinter;
 use crate::wire::{Fingerprint, FrameType, Tag};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::RecvStream;
 
 /// Bytes of the tag behind a body that no mirror holds.
@@ -26,7 +26,7 @@ pub(super) struct Head {
 /// A body's stream, behind its first frame.
 pub(super) struct BodyStream {
     stream: RecvStream,
-    rest: BytesMut,
+    rest: Bytes,
 }
 
 /// What came of a body.
