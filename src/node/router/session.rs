@@ -23,6 +23,8 @@ pub(super) struct Session {
     in_flight: u64,
     /// What the table last said of the client.
     pub(super) entry: Option<Entry>,
+    /// What the client was told last, as a known entry.
+    pub(super) told: Option<Entry>,
     /// Later sessions of a client have higher ones, on whichever worker.
     admission: u64,
 }
@@ -49,7 +51,8 @@ impl Session {
 impl Router {
     /// A client connected. Returns by what number it is called from now on.
     pub fn handle_connected(&mut self) -> SessionId {
-        let session = Session { state: SessionState::New, in_flight: 0, entry: None, admission: 0 };
+        let state = SessionState::New;
+        let session = Session { state, in_flight: 0, entry: None, told: None, admission: 0 };
         SessionId(self.sessions.insert(session))
     }
 
@@ -145,6 +148,7 @@ impl Router {
         if let Some(known) = self.sessions.get_mut(session.0) {
             known.state = SessionState::Open { client };
             known.entry = Some(entry);
+            known.told = Some(entry.with_title(Title::Known));
             known.admission = admission;
         }
         if hello.token.is_some() {
@@ -244,6 +248,9 @@ impl Router {
         let Some(entry) = self.assignments.find(&client) else {
             return;
         };
+        if let Some(known) = self.sessions.get_mut(session.0) {
+            known.told = Some(entry.with_title(Title::Known));
+        }
         let token = self.seal(now, client, entry);
         let frame = Assigned { token, assignment: self.assignments.spell(entry) }.encode();
         self.outputs.push_back(match lane {
