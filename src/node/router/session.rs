@@ -4,7 +4,7 @@ use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
 use crate::wire::session::{
-    Assigned, CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
+    CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
 };
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
@@ -230,33 +230,13 @@ impl Router {
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }
 
-    fn seal(&mut self, now: Time, client: ClientId, entry: Entry) -> bytes::Bytes {
+    pub(super) fn seal(&mut self, now: Time, client: ClientId, entry: Entry) -> bytes::Bytes {
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
         let expires_s = (now + self.config.token_lifetime).as_secs();
         let pool = self.config.pool.clone();
         let assignment = self.assignments.spell(entry);
         self.keys.seal(&Token { client, pool, assignment, expires_s }, nonce)
-    }
-
-    /// Gives the client its new token: on `lane`, ahead of the reply that made it necessary, or on
-    /// the session's first stream.
-    pub(super) fn announce(&mut self, now: Time, client: ClientId, lane: Option<LaneId>) {
-        let Some(session) = self.session_of.get(&client).copied() else {
-            return;
-        };
-        let Some(entry) = self.assignments.find(&client) else {
-            return;
-        };
-        if let Some(known) = self.sessions.get_mut(session.0) {
-            known.told = Some(entry.with_title(Title::Known));
-        }
-        let token = self.seal(now, client, entry);
-        let frame = Assigned { token, assignment: self.assignments.spell(entry) }.encode();
-        self.outputs.push_back(match lane {
-            Some(lane) => Output::ToLane { session, lane, frame },
-            None => Output::ToSession { session, frame },
-        });
     }
 
     /// A frame came on a lane. The shell reads lanes once the session is welcome.
