@@ -8,8 +8,8 @@
 //!
 //! - [`cluster`](self): the world, its clock and its hosts; `events`: what can happen;
 //! - `network`, `pump`: streams that stall, break and lose an unknown tail;
-//! - `server`, `retrieval`, `router`, `passing`, `client`, `caller`, `disk`, `source`: the hosts and
-//!   what they have;
+//! - `server`, `retrieval`, `router`, `passing`, `client`, `caller`, `disk`, `source`: the hosts
+//!   and what they have;
 //! - `plan`, `story`, `workload`, `faults`: what a seed decides;
 //! - `checks`, `rest`: what must hold.
 

@@ -144,54 +144,6 @@ impl World {
         id
     }
 
-    /// The dial reached the acceptor, if it is there.
-    pub(super) fn accept(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else {
-            return;
-        };
-        let (from, to) = (connection.ends[DIALLER].host, connection.ends[ACCEPTOR].host);
-        if self.is_cut(from, to) || self.is_cut(to, from) {
-            return;
-        }
-        if !self.is_running(to) {
-            // Refused, unless nobody is there who could refuse.
-            if self.random.random_bool(0.5) {
-                let latency = self.latency();
-                self.schedule(latency, Event::Closed { connection: id, end: DIALLER });
-            }
-            return;
-        }
-        let life = self.life(to);
-        let (worker, workers) = self.choose_worker(from, to);
-        if let Some(connection) = self.connections.get_mut(&id) {
-            let end = &mut connection.ends[ACCEPTOR];
-            (end.life, end.worker, end.open) = (life, worker, true);
-            connection.workers = workers;
-        }
-        self.send(id, ACCEPTOR, Stream::First, Chunk::Up);
-        self.handle_accepted(id, from, to);
-    }
-
-    /// Which of the acceptor's workers gets a connection, and how many there are as far as the
-    /// dialler is told.
-    fn choose_worker(&mut self, from: Host, to: Host) -> (usize, usize) {
-        match to {
-            Host::Router(place) => {
-                let workers = self.routers[place].workers.len();
-                (self.random.random_range(0..workers), workers)
-            }
-            Host::Server(place) => {
-                let workers = self.servers[place].workers.len();
-                let misled = matches!(from, Host::Router(_))
-                    && workers > 1
-                    && self.random.random_bool(self.plan.misled_chance);
-                let told = if misled { self.random.random_range(1..workers) } else { workers };
-                (0, told)
-            }
-            Host::Client(_) | Host::Caller(_) => unreachable!("nobody dials a client"),
-        }
-    }
-
     /// Puts a chunk on its way. Over a connection that is not open any more it goes nowhere.
     pub(super) fn send(&mut self, id: ConnectionId, from: usize, stream: Stream, chunk: Chunk) {
         let to = 1 - from;

@@ -1,11 +1,60 @@
-//! Which host gets what a connection brings.
+//! Which host gets a connection, and what it brings.
 
 use super::cluster::World;
 use super::events::Event;
 use super::network::{ACCEPTOR, Chunk, ConnectionId, DIALLER, Host, Stream};
+use rand::RngExt;
 use std::time::Duration;
 
 impl World {
+    /// The dial reached the acceptor, if it is there.
+    pub(super) fn accept(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let (from, to) = (connection.ends[DIALLER].host, connection.ends[ACCEPTOR].host);
+        if self.is_cut(from, to) || self.is_cut(to, from) {
+            return;
+        }
+        if !self.is_running(to) {
+            // Refused, unless nobody is there who could refuse.
+            if self.random.random_bool(0.5) {
+                let latency = self.latency();
+                self.schedule(latency, Event::Closed { connection: id, end: DIALLER });
+            }
+            return;
+        }
+        let life = self.life(to);
+        let (worker, workers) = self.choose_worker(from, to);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let end = &mut connection.ends[ACCEPTOR];
+            (end.life, end.worker, end.open) = (life, worker, true);
+            connection.workers = workers;
+        }
+        self.send(id, ACCEPTOR, Stream::First, Chunk::Up);
+        self.handle_accepted(id, from, to);
+    }
+
+    /// Which of the acceptor's workers gets a connection, and how many there are as far as the
+    /// dialler is told.
+    fn choose_worker(&mut self, from: Host, to: Host) -> (usize, usize) {
+        match to {
+            Host::Router(place) => {
+                let workers = self.routers[place].workers.len();
+                (self.random.random_range(0..workers), workers)
+            }
+            Host::Server(place) => {
+                let workers = self.servers[place].workers.len();
+                let misled = matches!(from, Host::Router(_))
+                    && workers > 1
+                    && self.random.random_bool(self.plan.misled_chance);
+                let told = if misled { self.random.random_range(1..workers) } else { workers };
+                (0, told)
+            }
+            Host::Client(_) | Host::Caller(_) => unreachable!("nobody dials a client"),
+        }
+    }
+
     /// Hands over all chunks of a stream that have arrived.
     pub(super) fn pump(&mut self, id: ConnectionId, to: usize, stream: Stream) {
         while let Some(connection) = self.connections.get(&id) {

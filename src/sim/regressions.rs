@@ -1,7 +1,7 @@
 //! Seeds that once showed a mistake, each with what it was.
 
 /// Told again by the tests.
-pub(super) const SEEDS: [(u64, &str); 12] = [
+pub(super) const SEEDS: [(u64, &str); 16] = [
     (0, "an alternate that was out of reach when it was replaced stayed one for ever"),
     (5, "the same, with its server back before anything else happened"),
     (13, "the same, after a takeover"),
@@ -14,4 +14,8 @@ pub(super) const SEEDS: [(u64, &str); 12] = [
     (1775, "an alternate first heard of by its status was not released"),
     (4573, "a stalled forward came while the release was owed by a server that had died"),
     (4715, "the same as 1775, with the alternate frozen"),
+    (72, "a released server told of an epoch without its alternate, and that was believed"),
+    (331, "a client was not told of an assignment that another worker of its router had learned"),
+    (389, "the same, with one router"),
+    (7965, "a refused mirror was not heard of, since the link back was down"),
 ];

@@ -5,7 +5,7 @@ use super::cluster::World;
 use super::network::Seat;
 use crate::node::router::RouterView;
 use crate::node::server::{ClientRole, ClientView, Server};
-use crate::wire::{ClientId, Name};
+use crate::wire::{Assignment, ClientId, Name};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// A client that was just served has one primary, one alternate that knows it, and equal
-    /// mirrors.
+    /// mirrors; and was told so.
     fn check_assignment(&self, client: &ClientId) -> Result<(), (Check, String)> {
         let wrong = |what: String| Err((Check::Alternate, format!("client {client}: {what}")));
         let mut primary = None;
@@ -119,12 +119,23 @@ impl World {
         {
             return wrong(format!("{:?}, but {name} has {:?}", view.assignment, theirs.assignment));
         }
+        if let Some(told) = self.told(client).filter(|told| **told != view.assignment) {
+            return wrong(format!("{:?}, but it was told {told:?}", view.assignment));
+        }
         let ours: Vec<_> = machine.mirror_entries(client).collect();
         let theirs: Vec<_> = alternate.mirror_entries(client).collect();
         if ours != theirs {
             return wrong(format!("its mirrors differ: {ours:?}, {theirs:?}"));
         }
         Ok(())
+    }
+
+    /// What a client was told last, if it is one that listens.
+    fn told(&self, client: &ClientId) -> Option<&Assignment> {
+        let machines = self.live_clients().into_iter().filter_map(|place| {
+            self.clients[place].machine.as_ref().filter(|it| it.client_id() == Some(*client))
+        });
+        machines.filter_map(|machine| machine.assignment()).next()
     }
 
     fn check_statuses(&self) -> Result<(), (Check, String)> {

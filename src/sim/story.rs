@@ -4,7 +4,7 @@ use super::checks::Check;
 use super::client::Expected;
 use super::cluster::World;
 use super::events::Event;
-use super::network::Host;
+use super::network::{ACCEPTOR, Connection, DIALLER, Host};
 use super::plan::Mood;
 use crate::node::client::ValidatorPolicy;
 use crate::wire::Key;
@@ -119,7 +119,7 @@ impl World {
         self.pump_all();
         self.plan.stall_chance = 0.0;
         self.plan.body_break_chance = 0.0;
-        self.plan.misled_chance = 0.0;
+        self.end_misled_links();
         let now = self.now;
         self.source.repair(&mut self.random, now);
         for host in self.hosts().collect::<Vec<_>>() {
@@ -131,6 +131,25 @@ impl World {
             }
         }
         SETTLE
+    }
+
+    /// Routers find out at the first request that goes wrong; what is on its way then is lost with
+    /// the links.
+    fn end_misled_links(&mut self) {
+        self.plan.misled_chance = 0.0;
+        let misled = |world: &Self, it: &Connection| match it.ends[ACCEPTOR].host {
+            Host::Server(place) => it.workers < world.servers[place].workers.len(),
+            _ => false,
+        };
+        let ids: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| misled(self, connection))
+            .map(|(id, _)| *id)
+            .collect();
+        for connection in ids {
+            self.schedule(Duration::ZERO, Event::Closed { connection, end: DIALLER });
+        }
     }
 
     fn retire(&mut self, place: usize) {

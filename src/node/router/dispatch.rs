@@ -21,7 +21,7 @@ impl Router {
             let text = "no server answered: try again".to_owned();
             return self.answer_unavailable(request, text);
         }
-        let mut entry = self.entry_of(&request);
+        let mut entry = self.entry_of(now, &request);
         let primary = entry.map(Entry::primary);
         let resolved = self.resolutions.is_empty() || !self.resolutions.contains_key(&client);
         if resolved && primary.is_some_and(|primary| self.servers.is_usable(primary)) {
@@ -41,13 +41,19 @@ impl Router {
     }
 
     /// What the table says of the request's client. Another worker may have forgotten the client
-    /// while it has a session here: then its session's own memory holds.
-    fn entry_of(&mut self, request: &Request) -> Option<Entry> {
+    /// while it has a session here: then its session's own memory holds. Or it has learned of a
+    /// new assignment, which the client has not been told.
+    fn entry_of(&mut self, now: Time, request: &Request) -> Option<Entry> {
         let found = self.assignments.find(&request.client);
         let session = self.sessions.get_mut(request.session.0)?;
-        if found.is_some() {
+        if let Some(entry) = found {
             session.entry = found;
-        } else if let Some(entry) = session.entry {
+            if entry.title() == Title::Known && session.told != found {
+                self.announce(now, request.client, Some(request.lane));
+            }
+            return found;
+        }
+        if let Some(entry) = session.entry {
             self.assignments.raise(request.client, entry);
         }
         session.entry

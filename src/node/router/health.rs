@@ -83,7 +83,8 @@ impl Router {
     }
 
     pub(super) fn heard_from(&mut self, now: Time, server: ServerIndex, worker: u64) {
-        let Some(known) = self.servers.get_mut(server) else {
+        // A message that came before its connections were given up may be read after.
+        let Some(known) = self.servers.get_mut(server).filter(|known| known.linked) else {
             return;
         };
         if let Some(heard) = usize::try_from(worker).ok().and_then(|at| known.heard.get_mut(at)) {

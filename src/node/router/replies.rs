@@ -1,10 +1,11 @@
 //! What servers answer.
 
-use super::{BodyRoute, BodyVerdict, Output, Request, Router, Stage};
+use super::{BodyRoute, BodyVerdict, LaneId, Output, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::{BodyStart, has_streamed_body};
+use crate::wire::session::Assigned;
 use crate::wire::{Assignment, ClientId, Frame, Name, Time};
 
 impl Router {
@@ -115,7 +116,7 @@ impl Router {
         now: Time,
         client: ClientId,
         assignment: &Assignment,
-        lane: Option<super::LaneId>,
+        lane: Option<LaneId>,
     ) {
         let Some(entry) = self.assignments.pack(assignment, Title::Known) else {
             return;
@@ -129,6 +130,26 @@ impl Router {
         if taken {
             self.announce(now, client, lane);
         }
+    }
+
+    /// Gives the client its new token: on `lane`, ahead of the reply that made it necessary, or on
+    /// the session's first stream.
+    pub(super) fn announce(&mut self, now: Time, client: ClientId, lane: Option<LaneId>) {
+        let Some(session) = self.session_of.get(&client).copied() else {
+            return;
+        };
+        let Some(entry) = self.assignments.find(&client) else {
+            return;
+        };
+        if let Some(known) = self.sessions.get_mut(session.0) {
+            known.told = Some(entry.with_title(Title::Known));
+        }
+        let token = self.seal(now, client, entry);
+        let frame = Assigned { token, assignment: self.assignments.spell(entry) }.encode();
+        self.outputs.push_back(match lane {
+            Some(lane) => Output::ToLane { session, lane, frame },
+            None => Output::ToSession { session, frame },
+        });
     }
 
     /// The server does not list the client. It may know who does; otherwise the alternate takes

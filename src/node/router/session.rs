@@ -4,7 +4,7 @@ use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
 use crate::wire::session::{
-    Assigned, CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
+    CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
 };
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
@@ -23,6 +23,8 @@ pub(super) struct Session {
     in_flight: u64,
     /// What the table last said of the client.
     pub(super) entry: Option<Entry>,
+    /// What the client was told last, as a known entry.
+    pub(super) told: Option<Entry>,
     /// Later sessions of a client have higher ones, on whichever worker.
     admission: u64,
 }
@@ -49,7 +51,8 @@ impl Session {
 impl Router {
     /// A client connected. Returns by what number it is called from now on.
     pub fn handle_connected(&mut self) -> SessionId {
-        let session = Session { state: SessionState::New, in_flight: 0, entry: None, admission: 0 };
+        let state = SessionState::New;
+        let session = Session { state, in_flight: 0, entry: None, told: None, admission: 0 };
         SessionId(self.sessions.insert(session))
     }
 
@@ -145,6 +148,7 @@ impl Router {
         if let Some(known) = self.sessions.get_mut(session.0) {
             known.state = SessionState::Open { client };
             known.entry = Some(entry);
+            known.told = Some(entry.with_title(Title::Known));
             known.admission = admission;
         }
         if hello.token.is_some() {
@@ -226,30 +230,13 @@ impl Router {
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }
 
-    fn seal(&mut self, now: Time, client: ClientId, entry: Entry) -> bytes::Bytes {
+    pub(super) fn seal(&mut self, now: Time, client: ClientId, entry: Entry) -> bytes::Bytes {
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
         let expires_s = (now + self.config.token_lifetime).as_secs();
         let pool = self.config.pool.clone();
         let assignment = self.assignments.spell(entry);
         self.keys.seal(&Token { client, pool, assignment, expires_s }, nonce)
-    }
-
-    /// Gives the client its new token: on `lane`, ahead of the reply that made it necessary, or on
-    /// the session's first stream.
-    pub(super) fn announce(&mut self, now: Time, client: ClientId, lane: Option<LaneId>) {
-        let Some(session) = self.session_of.get(&client).copied() else {
-            return;
-        };
-        let Some(entry) = self.assignments.find(&client) else {
-            return;
-        };
-        let token = self.seal(now, client, entry);
-        let frame = Assigned { token, assignment: self.assignments.spell(entry) }.encode();
-        self.outputs.push_back(match lane {
-            Some(lane) => Output::ToLane { session, lane, frame },
-            None => Output::ToSession { session, frame },
-        });
     }
 
     /// A frame came on a lane. The shell reads lanes once the session is welcome.

@@ -248,3 +248,30 @@ fn a_reply_to_an_attempt_that_was_given_up_is_not_taken() {
     assert_eq!(on_lanes(&outputs(&mut router)), [FrameType::NotFound]);
     assert_eq!(router.view().requests, 0);
 }
+
+#[test]
+fn a_client_is_told_what_another_worker_has_learned() {
+    let [mut one, mut other] = workers();
+    let (_, welcome) = settled(&mut one);
+    let (session, ..) = connect(&mut other, Some(welcome.token));
+    let x = one.assignments.shared().names.find(&name("x")).expect("it was linked");
+    let epoch = Epoch { term: 1, change: 2, primary: name("x") };
+    let assignment = Assignment { epoch, alternate: None };
+    let changed = Message::AssignmentChanged { client: welcome.client, assignment };
+    one.handle_server_message(now(0), x, 0, changed);
+    for told in [vec![FrameType::Assigned], vec![]] {
+        let get = Get { request_id: 5, slot: 0, key: None, validator: Validator::None };
+        other.handle_lane_frame(now(0), session, LANE, get.encode());
+        assert_eq!(on_lanes(&outputs(&mut other)), told, "once, ahead of the reply");
+    }
+}
+
+#[test]
+fn a_server_whose_links_were_given_up_is_not_taken_for_alive() {
+    let [mut router, _] = workers();
+    let x = router.assignments.shared().names.find(&name("x")).expect("it was linked");
+    router.handle_server_down(now(1), x);
+    router.handle_server_message(now(1), x, 0, Message::Pong { number: 1 });
+    let health: Vec<_> = router.view().servers.iter().map(|row| row.health).collect();
+    assert_eq!(health, [HealthState::Down, HealthState::Healthy]);
+}

@@ -197,7 +197,10 @@ impl Server {
     fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let record = self.clients.get(&forward.client);
         let known = record.map(|record| record.assignment(&self.config.name)).or_else(|| {
-            let epoch = self.released.epoch(&forward.client)?.clone();
+            // Its alternate is not known here. The primary tells, when it is asked under an earlier
+            // change.
+            let released = self.released.epoch(&forward.client)?.clone();
+            let epoch = Epoch { change: 0, ..released };
             Some(Assignment { epoch, alternate: None })
         });
         self.send(link, Message::NotOwner { request_id: forward.request_id, known });

@@ -212,8 +212,8 @@ impl Server {
     /// Checks what must hold at every moment; the simulator calls it after every step.
     ///
     /// # Panics
-    /// If the count of clients as primary differs from the list, or another worker owns a client, or
-    /// a primary's client is neither mirrored nor waiting for a server that could mirror it.
+    /// If the count of clients as primary differs from the list, or another worker owns a client,
+    /// or a primary's client is neither mirrored nor waiting for a server that could mirror it.
     pub fn assert_consistent(&self) {
         let listed = self.clients.values().filter(|record| record.role == ClientRole::Primary);
         assert_eq!(listed.count() as u64, self.primary_clients, "{}: count", self.config.name);

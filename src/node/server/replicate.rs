@@ -154,20 +154,12 @@ impl Server {
             let unchecked = self.config.planted.is(Fault::NoEpochCheck);
             if epoch <= record.epoch && !again && !unchecked {
                 let assignment = record.assignment(&self.config.name);
-                return self.send_to_owner(
-                    from,
-                    &client,
-                    Message::MirrorRefused { client, assignment },
-                );
+                return self.refuse_mirror(from, client, assignment);
             }
             self.drop_as_released(now, &client, Some(&epoch));
         } else if let Some(released) = self.released.epoch(&client).filter(|it| **it > epoch) {
             let assignment = Assignment { epoch: released.clone(), alternate: None };
-            return self.send_to_owner(
-                from,
-                &client,
-                Message::MirrorRefused { client, assignment },
-            );
+            return self.refuse_mirror(from, client, assignment);
         }
         let record = Record {
             role: ClientRole::Alternate,
@@ -186,6 +178,13 @@ impl Server {
             self.pay_debts(Some(&client));
         }
         self.status_changed(now);
+    }
+
+    /// The primary of a lower epoch is to let go of the client. Our own link to it may be down now,
+    /// so that it is owed a release as well, which is repeated until it is acknowledged.
+    fn refuse_mirror(&mut self, from: &Name, client: ClientId, assignment: Assignment) {
+        self.owe(from, client, &assignment.epoch);
+        self.send_to_owner(from, &client, Message::MirrorRefused { client, assignment });
     }
 
     /// One entry of a mirror that is kept here for another server.
