@@ -1,13 +1,14 @@
 //! One UDP port, many workers: every packet of a connection reaches the worker that owns it.
 //!
-//! Each worker has a socket of its own on the shared port (SO_REUSEPORT). Which one gets a packet is
-//! decided in the kernel by a few instructions (see `steering/program.rs`) that read the first byte
-//! of the packet's connection id, which names the worker (see `steering/ids.rs`). So a client whose
-//! address changes keeps its connection *and* its worker, and no packet crosses from core to core.
+//! Each worker has a socket of its own on the shared port (SO_REUSEPORT). Which one gets a packet
+//! is decided in the kernel by a few instructions (see `steering/program.rs`) that read the first
+//! byte of the packet's connection id, which names the worker (see `steering/ids.rs`). So a client
+//! whose address changes keeps its connection *and* its worker, and no packet crosses from worker
+//! to worker.
 //!
 //! Only a connection's first packets carry an id that we did not make. On the public port they are
-//! spread by address, so that nobody can aim load at one worker. On the backplane port the id counts
-//! from the first packet on: members dial the worker that they mean.
+//! spread by address, so that nobody can aim load at one worker. On the backplane port the id
+//! counts from the first packet on: members dial the worker that they mean.
 
 #![allow(unused, reason = "the workers of routers and servers use it")]
 
@@ -44,10 +45,10 @@ pub(crate) enum Steering {
 
 /// A UDP port that the workers of one process share: one socket each, steered by connection id.
 ///
-/// The process owns the group, not the workers, and keeps it until the last of them has stopped. The
-/// kernel finds sockets by their place in the group, and closing one would move another into its
-/// place: then live connections would be steered to a worker that does not know them. Workers get
-/// duplicates, so a worker that dies, or starts anew, moves nothing.
+/// The process owns the group, not the workers, and keeps it until the last of them has stopped.
+/// The kernel finds sockets by their place in the group, and closing one would move another into
+/// its place: then live connections would be steered to a worker that does not know them. Workers
+/// get duplicates, so a worker that dies, or starts anew, moves nothing.
 #[derive(Debug)]
 pub(crate) struct PortGroup {
     sockets: Vec<UdpSocket>,

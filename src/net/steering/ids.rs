@@ -70,8 +70,8 @@ impl ConnectionIdGenerator for WorkerIds {
 
 /// Makes the id of the first packet of a connection to a given worker of the peer:
 /// `quinn::ClientConfig::initial_dst_cid_provider`. Only ports steered as
-/// [`Backplane`](super::Steering::Backplane) go by it. If the peer has fewer workers, the connection
-/// reaches the worker with the remainder.
+/// [`Backplane`](super::Steering::Backplane) go by it. If the peer has fewer workers, the
+/// connection reaches the worker that is the remainder.
 pub(crate) fn initial_id_of(worker: u8) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
     Arc::new(move || {
         let mut id = [0; INITIAL_ID_LENGTH];
