@@ -125,9 +125,10 @@ fn bind_shared(
     let program = program::steer(workers, steering);
     let first = unbound_socket(address)?;
     first.set_reuse_port(true)?;
-    // The program comes before the port, for two reasons. No packet is ever spread without it. And
-    // a socket that has one starts a group and joins none: without it, two routers started on one
-    // port by mistake would quietly share it, and port 0 could pick a port that is in use.
+    // The program comes before the port, for two reasons. What arrives while the others bind is
+    // already steered, as far as there are sockets. And a socket that has a program starts a group
+    // and joins none: without it, two routers started on one port by mistake would quietly share
+    // it, and port 0 could pick a port that is in use.
     if let Err(error) = attach::attach(&first, &program) {
         tracing::warn!(%error, "this system cannot steer packets by connection id: one worker");
         return Ok(None);
