@@ -42,7 +42,7 @@ const CLIENT_MTU_STEP: u16 = 100;
 const CLIENT_HANDSHAKE_BYTES: usize = 8 * 1024;
 
 /// Lanes, and the session stream, that a client may have open. quinn holds memory per permitted
-/// stream from the start.
+/// stream from the start: with its default of 200, an idle connection takes a quarter more.
 const CLIENT_STREAMS: u32 = 8;
 /// What a client may send on one lane before it is read: a few hundred requests.
 const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;

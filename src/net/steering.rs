@@ -1,13 +1,14 @@
 //! One UDP port, many workers: every packet of a connection reaches the worker that owns it.
 //!
-//! Each worker has a socket of its own on the shared port (SO_REUSEPORT). Which one gets a packet is
-//! decided in the kernel by a few instructions (see `steering/program.rs`) that read the first byte
-//! of the packet's connection id, which names the worker (see `steering/ids.rs`). So a client whose
-//! address changes keeps its connection *and* its worker, and no packet crosses from core to core.
+//! Each worker has a socket of its own on the shared port (SO_REUSEPORT). Which one gets a packet
+//! is decided in the kernel by a few instructions (see `steering/program.rs`) that read the first
+//! byte of the packet's connection id, which names the worker (see `steering/ids.rs`). So a client
+//! whose address changes keeps its connection *and* its worker, and no packet crosses from worker
+//! to worker.
 //!
 //! Only a connection's first packets carry an id that we did not make. On the public port they are
-//! spread by address, so that nobody can aim load at one worker. On the backplane port the id counts
-//! from the first packet on: members dial the worker that they mean.
+//! spread by address, so that nobody can aim load at one worker. On the backplane port the id
+//! counts from the first packet on: members dial the worker that they mean.
 
 #![allow(unused, reason = "the workers of routers and servers use it")]
 
@@ -44,10 +45,10 @@ pub(crate) enum Steering {
 
 /// A UDP port that the workers of one process share: one socket each, steered by connection id.
 ///
-/// The process owns the group, not the workers, and keeps it until the last of them has stopped. The
-/// kernel finds sockets by their place in the group, and closing one would move another into its
-/// place: then live connections would be steered to a worker that does not know them. Workers get
-/// duplicates, so a worker that dies, or starts anew, moves nothing.
+/// The process owns the group, not the workers, and keeps it until the last of them has stopped.
+/// The kernel finds sockets by their place in the group, and closing one would move another into
+/// its place: then live connections would be steered to a worker that does not know them. Workers
+/// get duplicates, so a worker that dies, or starts anew, moves nothing.
 #[derive(Debug)]
 pub(crate) struct PortGroup {
     sockets: Vec<UdpSocket>,
@@ -124,9 +125,10 @@ fn bind_shared(
     let program = program::steer(workers, steering);
     let first = unbound_socket(address)?;
     first.set_reuse_port(true)?;
-    // The program comes before the port, for two reasons. No packet is ever spread without it. And
-    // a socket that has one starts a group and joins none: without it, two routers started on one
-    // port by mistake would quietly share it, and port 0 could pick a port that is in use.
+    // The program comes before the port, for two reasons. What arrives while the others bind is
+    // already steered, as far as there are sockets. And a socket that has a program starts a group
+    // and joins none: without it, two routers started on one port by mistake would quietly share
+    // it, and port 0 could pick a port that is in use.
     if let Err(error) = attach::attach(&first, &program) {
         tracing::warn!(%error, "this system cannot steer packets by connection id: one worker");
         return Ok(None);

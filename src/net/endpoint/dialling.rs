@@ -4,7 +4,7 @@ use crate::net::endpoint;
 use std::io;
 use std::net::SocketAddr;
 
-/// The endpoints from which one worker dials other members: one for each place in their port groups.
+/// The endpoints from which one worker dials other members: one for each place in their groups.
 ///
 /// Connections to different workers of a member must not come from one port. They go to the same
 /// address, so on the way a network card may merge their packets into one, which then reaches only
@@ -24,7 +24,7 @@ impl DiallingEndpoints {
 
     /// The endpoint for connections to a given worker of whatever member, made when it is first
     /// asked for. Call it inside the worker's runtime.
-    pub(crate) fn to_worker(&mut self, worker: u8) -> io::Result<quinn::Endpoint> {
+    pub(crate) fn towards(&mut self, worker: u8) -> io::Result<quinn::Endpoint> {
         let at = usize::from(worker);
         if self.by_worker.len() <= at {
             self.by_worker.resize(at + 1, None);

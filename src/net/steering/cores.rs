@@ -4,8 +4,8 @@
 /// `workers`. Says which core.
 ///
 /// Call it first thing in a worker's thread, which then has the mask that the process was started
-/// with (`taskset`, a container's cores). With fewer workers than cores nothing is pinned: the first
-/// workers of all processes on a machine would meet on its first core.
+/// with (`taskset`, a container's cores). With fewer workers than cores nothing is pinned: the
+/// first workers of all processes on a machine would meet on its first core.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin_to_core(worker: usize, workers: usize) -> Option<usize> {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 /// Bytes of an id that a worker makes: its number, its generation, and six random ones.
 ///
-/// The shortest that serves, for it stands in every packet that we receive, and in tables eight
-/// times for each connection. The random part keeps a worker's ids apart and unlinkable, no more:
-/// an endpoint never gives out one that it has in use, and whoever guesses one has gained nothing.
-/// Not shorter than 8, which is what RFC 9000 (section 7.2) demands of a first packet's id: after a
-/// Retry that is an id of ours.
+/// The shortest that serves, for it stands in every packet that we receive, and in tables up to
+/// eight times for each connection. The random part keeps a worker's ids apart and unlinkable, no
+/// more: an endpoint never gives out one that it has in use, and whoever guesses one has gained
+/// nothing. Not shorter than 8, which is what RFC 9000 (section 7.2) demands of a first packet's
+/// id: after a Retry that is an id of ours.
 pub(super) const WORKER_ID_LENGTH: usize = 8;
 
 /// Bytes of a first packet's id on the backplane. The keys of those packets are made from it, so
@@ -70,8 +70,8 @@ impl ConnectionIdGenerator for WorkerIds {
 
 /// Makes the id of the first packet of a connection to a given worker of the peer:
 /// `quinn::ClientConfig::initial_dst_cid_provider`. Only ports steered as
-/// [`Backplane`](super::Steering::Backplane) go by it. If the peer has fewer workers, the connection
-/// reaches the worker with the remainder.
+/// [`Backplane`](super::Steering::Backplane) go by it. If the peer has fewer workers, the
+/// connection reaches the worker that is the remainder.
 pub(crate) fn initial_id_of(worker: u8) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
     Arc::new(move || {
         let mut id = [0; INITIAL_ID_LENGTH];

@@ -1,9 +1,9 @@
 //! The program that the kernel runs for each packet: it returns the place, in the group, of the
 //! socket that gets it.
 //!
-//! Classic BPF, in the encoding of `<linux/filter.h>`. It sees the UDP payload from offset 0. A place
-//! past the end makes the kernel choose by a hash of the addresses. A read past the end of the
-//! packet would end the program with place 0, and is avoided: what is too short to be QUIC is
+//! Classic BPF, in the encoding of `<linux/filter.h>`. It sees the UDP payload from offset 0. A
+//! place past the end makes the kernel choose by a hash of the addresses. A read past the end of
+//! the packet would end the program with place 0, and is avoided: what is too short to be QUIC is
 //! spread by address, like everything else that says nothing about its worker.
 
 use super::Steering;

@@ -231,10 +231,10 @@ async fn one_worker_needs_no_group() {
 async fn a_worker_dials_different_workers_from_different_ports() {
     let mut dialling = DiallingEndpoints::new(loopback());
     let port = |endpoint: Endpoint| endpoint.local_addr().unwrap().port();
-    let to_first = port(dialling.to_worker(0).unwrap());
-    let to_last = port(dialling.to_worker(255).unwrap());
+    let to_first = port(dialling.towards(0).unwrap());
+    let to_last = port(dialling.towards(255).unwrap());
     assert_ne!(to_first, to_last);
-    assert_eq!(port(dialling.to_worker(0).unwrap()), to_first);
+    assert_eq!(port(dialling.towards(0).unwrap()), to_first);
     assert_eq!(dialling.all().count(), 2);
 }
 

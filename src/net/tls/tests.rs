@@ -114,6 +114,8 @@ fn handshake(
         client.process_new_packets()?;
     }
     assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    let suite = client.negotiated_cipher_suite().map(|suite| suite.suite());
+    assert_eq!(suite, Some(CipherSuite::TLS13_AES_128_GCM_SHA256), "the cheapest handshake");
     let seen = |certificates: Option<&[CertificateDer<'static>]>| {
         certificates.unwrap_or_default().to_vec()
     };
