@@ -137,7 +137,8 @@ impl<'a> Collector<'a> {
         Measured {
             total,
             intervals,
-            begin: (self.times.begin, self.wall),
+            begin: self.times.begin,
+            began: self.wall,
             duration: self.times.end.saturating_duration_since(self.times.begin),
             wire_bytes: self.wire_bytes,
             cpu: of_processes,

@@ -19,6 +19,7 @@ mod dialer;
 mod echo;
 mod error;
 mod frames;
+mod http3;
 mod keys;
 mod lane;
 mod native;
@@ -60,8 +61,10 @@ pub(crate) struct Measured {
     /// The same by time: one for each [`INTERVAL`], by when it was answered. The last one also has
     /// what came after the end.
     pub(crate) intervals: Vec<Tally>,
-    /// When the measured time began, on the clock and on the wall.
-    pub(crate) begin: (Instant, SystemTime),
+    /// When the measured time began.
+    pub(crate) begin: Instant,
+    /// The same on the wall.
+    pub(crate) began: SystemTime,
     /// How long was measured.
     pub(crate) duration: Duration,
     /// UDP payload of the measured time.

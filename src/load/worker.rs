@@ -7,7 +7,7 @@ use super::pace::{Pace, Window};
 use super::shared::{Shared, WireBytes};
 use super::tally::{FailureKind, Tally};
 use super::timer::Timer;
-use super::{connect, echo, native};
+use super::{connect, echo, http3, native};
 use crate::wire::Key;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,9 +127,7 @@ fn spawn(
         (Mode::Echo, _) => connections.spawn_local(echo::run(shared, place, pace)),
         (Mode::Connect, _) => connections.spawn_local(connect::run(shared, place, pace)),
         (_, Target::Routers { .. }) => connections.spawn_local(native::run(shared, place, pace)),
-        (_, Target::Http3 { .. }) => {
-            connections.spawn_local(async { Err(LoadError::new("HTTP/3 is not spoken yet")) })
-        }
+        (_, Target::Http3 { .. }) => connections.spawn_local(http3::run(shared, place, pace)),
     };
 }
 
