@@ -30,6 +30,8 @@ mod session;
 mod shared;
 mod slots;
 pub(crate) mod tally;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod worker;
 
@@ -109,10 +111,11 @@ pub(crate) async fn run(
     let keys = prepare::prepare(&config, &settings).await?;
     let (window, receiver) = watch::channel(None);
     let (sender, mut messages) = mpsc::unbounded_channel();
+    let sockets = (dialer::permitted_sockets() / config.workers).max(1);
     for worker in 0..config.workers {
         let (config, settings, keys) = (Arc::clone(&config), settings.clone(), Arc::clone(&keys));
         let (window, sender) = (receiver.clone(), sender.clone());
-        let job = Job { config, settings, keys, worker, window, sender };
+        let job = Job { config, settings, keys, worker, sockets, window, sender };
         let thread = std::thread::Builder::new().name(format!("load-{worker}"));
         thread
             .spawn(move || worker::run(job))

@@ -97,7 +97,7 @@ pub(super) struct Arguments {
     /// Writes the latencies of each half second to this file, as an HdrHistogram log.
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
-    /// Writes a page with charts to this file: latencies over time, percentiles, throughput, events.
+    /// Writes a page with charts to this file: latencies, percentiles, throughput, events.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 }
@@ -147,6 +147,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 /// Makes the load, and says what it took.
 async fn bench(plan: &Plan) -> Result<Measured, Failure> {
+    // A run may take hours: where its results go is tried before.
+    for path in [&plan.json_file, &plan.hlog, &plan.report].into_iter().flatten() {
+        write(path, b"")?;
+    }
     let mut live = Live::new(&plan.load);
     // Where no signal can be waited for, the run ends by its time.
     let stop = async {
