@@ -75,7 +75,9 @@ impl<'a> Collector<'a> {
                 () = sleep_until(look_at), if look_at.is_some() => self.look(),
                 () = &mut stop, if !self.is_cut_short => self.cut_short(),
                 message = messages.recv() => match message {
-                    Some(FromWorker::Counted(number, tally)) => self.count(number, &tally, progress),
+                    Some(FromWorker::Counted(number, tally)) => {
+                        self.count(number, &tally, progress);
+                    }
                     Some(FromWorker::Done(tally, wire_bytes)) => {
                         done += 1;
                         self.late.add(&tally);
@@ -137,7 +139,8 @@ impl<'a> Collector<'a> {
         Measured {
             total,
             intervals,
-            begin: (self.times.begin, self.wall),
+            begin: self.times.begin,
+            began: self.wall,
             duration: self.times.end.saturating_duration_since(self.times.begin),
             wire_bytes: self.wire_bytes,
             cpu: of_processes,

@@ -9,6 +9,7 @@ use crate::net::client::{Lost, any_address, nobody_listens};
 use crate::net::tls;
 use crate::wire::session::ALPN;
 use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -19,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Sockets of one run, at the most; connections beyond that share them.
-pub(super) const MAX_SOCKETS: usize = 1_024;
+const MAX_SOCKETS: usize = 1_024;
+/// Files that this process may have open beside the sockets.
+const OTHER_FILES: u64 = 128;
 /// How long a connection may take to stand.
 pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 /// After so much silence a connection is lost.
@@ -99,9 +102,8 @@ impl Dialer {
         sockets: usize,
     ) -> Result<Self, LoadError> {
         let endpoints = (0..sockets.max(1)).map(|_| endpoint(peer)).collect::<io::Result<_>>();
-        let endpoints = endpoints.map_err(|why| {
-            LoadError::new(&format!("a socket could not be opened: {why}; ask for fewer"))
-        })?;
+        let endpoints = endpoints
+            .map_err(|why| LoadError::new(&format!("a socket could not be opened: {why}")))?;
         Ok(Self { settings, endpoints })
     }
 
@@ -120,7 +122,9 @@ impl Dialer {
         tokio::select! {
             biased;
             connection = connecting => Ok(connection?),
-            () = nobody_listens(address), if !patiently => Err(Lost::broken("nobody listens there")),
+            () = nobody_listens(address), if !patiently => {
+                Err(Lost::broken("nobody listens there"))
+            }
             () = tokio::time::sleep(CONNECT_PATIENCE) => Err(Lost::broken("it does not answer")),
         }
     }
@@ -135,6 +139,18 @@ impl Dialer {
         // Whatever is left then, the target's idle timeout cleans up.
         let _ = tokio::time::timeout(at_most, idle).await;
     }
+}
+
+/// How many sockets a run may open: as many as the system lets this process have, once it has asked
+/// for all that it may have.
+pub(super) fn permitted_sockets() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What the system does not grant is not counted on.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let sockets = files.saturating_sub(OTHER_FILES).min(MAX_SOCKETS as u64);
+    usize::try_from(sockets).unwrap_or(MAX_SOCKETS).max(1)
 }
 
 fn endpoint(peer: SocketAddr) -> io::Result<quinn::Endpoint> {

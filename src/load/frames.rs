@@ -1,6 +1,8 @@
-//! The lane's frames, for one who sends and reads millions: written in place, read where they lie.
+//! The lane's frames, for one who sends and reads millions: written in place, read where they
+//! lie.
 //!
-//! [`crate::wire::lane`] says what the bytes mean, and allocates; the tests here hold both together.
+//! [`crate::wire::lane`] says what the bytes mean, and allocates; the tests here hold both
+//! together.
 
 use crate::wire::codec::{peek_varint, put};
 use crate::wire::frame::{MAX_INLINE_BODY, MAX_PAYLOAD};
@@ -150,8 +152,7 @@ mod tests {
             let mut out = BytesMut::new();
             let key = get.key.as_ref().map(|key| &key.as_bytes()[..]);
             write_get(&mut out, get.request_id, get.slot, key, &get.validator);
-            let frame = get.encode();
-            prop_assert_eq!(&out.freeze(), frame.bytes());
+            prop_assert_eq!(&out[..], &get.encode().bytes()[..]);
         }
 
         #[test]

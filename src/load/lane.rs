@@ -1,9 +1,9 @@
 //! One lane, kept full: whatever became free in a turn is asked again in one write.
 //!
-//! A request has a *position*, one for each that may be in flight. Slots are dealt out to positions,
-//! so no slot is ever asked for twice at a time, and a position is found from a request id without a
-//! search: the id is four times the position, plus the number of its request modulo four, by which
-//! an answer that comes twice is noticed.
+//! A request has a *position*, one for each that may be in flight. Slots are dealt out to
+//! positions, so that no slot is ever asked for twice at a time, and a request id leads to its
+//! position without a search: it is four times the position, plus the number of the position's
+//! request modulo four, by which an answer that comes twice is noticed.
 
 mod answers;
 

@@ -19,6 +19,7 @@ mod dialer;
 mod echo;
 mod error;
 mod frames;
+mod http3;
 mod keys;
 mod lane;
 mod native;
@@ -29,6 +30,8 @@ mod session;
 mod shared;
 mod slots;
 pub(crate) mod tally;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod worker;
 
@@ -60,8 +63,10 @@ pub(crate) struct Measured {
     /// The same by time: one for each [`INTERVAL`], by when it was answered. The last one also has
     /// what came after the end.
     pub(crate) intervals: Vec<Tally>,
-    /// When the measured time began, on the clock and on the wall.
-    pub(crate) begin: (Instant, SystemTime),
+    /// When the measured time began.
+    pub(crate) begin: Instant,
+    /// The same on the wall.
+    pub(crate) began: SystemTime,
     /// How long was measured.
     pub(crate) duration: Duration,
     /// UDP payload of the measured time.
@@ -106,10 +111,11 @@ pub(crate) async fn run(
     let keys = prepare::prepare(&config, &settings).await?;
     let (window, receiver) = watch::channel(None);
     let (sender, mut messages) = mpsc::unbounded_channel();
+    let sockets = (dialer::permitted_sockets() / config.workers).max(1);
     for worker in 0..config.workers {
         let (config, settings, keys) = (Arc::clone(&config), settings.clone(), Arc::clone(&keys));
         let (window, sender) = (receiver.clone(), sender.clone());
-        let job = Job { config, settings, keys, worker, window, sender };
+        let job = Job { config, settings, keys, worker, sockets, window, sender };
         let thread = std::thread::Builder::new().name(format!("load-{worker}"));
         thread
             .spawn(move || worker::run(job))

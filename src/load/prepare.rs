@@ -5,6 +5,7 @@ use super::LoadError;
 use super::config::{KeyChoice, LoadConfig, Mode, Target};
 use super::dialer::{ClientSettings, Dialer};
 use super::frames::write_get;
+use super::http3;
 use super::keys::{self, LIST};
 use super::session::Session;
 use crate::net::frames::FrameReader;
@@ -46,7 +47,8 @@ pub(super) async fn prepare(
             listed
         }
         (Target::Http3 { .. }, _) => {
-            return Err(LoadError::new("HTTP/3 is not spoken yet"));
+            let known = http3::list(&dialer, config, listed.is_some()).await?;
+            listed.map(|count| (known, count))
         }
     };
     dialer.finish(Duration::from_millis(50)).await;

@@ -14,6 +14,11 @@ pub(super) const PERCENTILES: [(&str, f64); 4] =
 
 /// One line, ended by a newline.
 pub(super) fn line(config: &LoadConfig, measured: &Measured) -> String {
+    format!("{}\n", value(config, measured))
+}
+
+/// All that is told of a run.
+pub(super) fn value(config: &LoadConfig, measured: &Measured) -> Value {
     let total = &measured.total;
     let replies: Map<_, _> = ReplyKind::ALL
         .into_iter()
@@ -27,7 +32,7 @@ pub(super) fn line(config: &LoadConfig, measured: &Measured) -> String {
     let processes = measured.cpu.iter();
     let cpu: Map<_, _> =
         processes.map(|(pid, seconds)| (pid.to_string(), cpu(*seconds, total.replies()))).collect();
-    let value = json!({
+    json!({
         "mode": config.mode.name(),
         "connections": config.connections,
         "in_flight": config.in_flight,
@@ -49,8 +54,7 @@ pub(super) fn line(config: &LoadConfig, measured: &Measured) -> String {
         "wire_bytes_out": measured.wire_bytes.sent,
         "cpu": cpu,
         "bench_cpu": self::cpu(measured.own_cpu_s, total.replies()),
-    });
-    format!("{value}\n")
+    })
 }
 
 /// What is said of copies, as on the command line.
@@ -64,13 +68,17 @@ pub(super) fn claim(claim: Claim) -> &'static str {
 
 fn latency_us(measured: &Measured) -> Value {
     let latency = &measured.total.latency_ns;
-    let microseconds = |nanoseconds: u64| nanoseconds as f64 / NANOSECONDS_PER_MICROSECOND;
     let percentiles = PERCENTILES.into_iter().map(|(name, quantile)| {
         (name.to_owned(), microseconds(latency.value_at_quantile(quantile)).into())
     });
     let mut all: Map<_, _> = percentiles.collect();
     all.insert("max".to_owned(), microseconds(latency.max()).into());
     all.into()
+}
+
+/// Nanoseconds, as latencies are counted, in microseconds, as they are told.
+pub(super) fn microseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / NANOSECONDS_PER_MICROSECOND
 }
 
 /// Null where the process was gone before the end.

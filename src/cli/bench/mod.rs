@@ -1,7 +1,9 @@
 //! `understudy bench`: makes load, checks every answer, and says what it took.
 
+mod hlog;
 mod json;
 mod live;
+mod page;
 mod plan;
 mod summary;
 
@@ -9,7 +11,7 @@ use super::report::{self, Failure};
 use crate::load::{self, LoadError, Measured};
 use live::Live;
 use plan::Plan;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -92,6 +94,12 @@ pub(super) struct Arguments {
     /// Writes the same line to this file.
     #[arg(long, value_name = "FILE")]
     json_file: Option<PathBuf>,
+    /// Writes the latencies of each half second to this file, as an HdrHistogram log.
+    #[arg(long, value_name = "FILE")]
+    hlog: Option<PathBuf>,
+    /// Writes a page with charts to this file: latencies, percentiles, throughput, events.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// What is asked for.
@@ -139,6 +147,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 /// Makes the load, and says what it took.
 async fn bench(plan: &Plan) -> Result<Measured, Failure> {
+    // A run may take hours: where its results go is tried before.
+    for path in [&plan.json_file, &plan.hlog, &plan.report].into_iter().flatten() {
+        write(path, b"")?;
+    }
     let mut live = Live::new(&plan.load);
     // Where no signal can be waited for, the run ends by its time.
     let stop = async {
@@ -151,7 +163,15 @@ async fn bench(plan: &Plan) -> Result<Measured, Failure> {
     let measured = run.map_err(failure)?;
     let line = json::line(&plan.load, &measured);
     if let Some(path) = &plan.json_file {
-        plan::write(path, line.as_bytes())?;
+        write(path, line.as_bytes())?;
+    }
+    if let Some(path) = &plan.hlog {
+        let log = hlog::log(&measured);
+        let failed = |why| Failure::Failed(format!("the HdrHistogram log: {why}"));
+        write(path, &log.map_err(failed)?)?;
+    }
+    if let Some(path) = &plan.report {
+        write(path, page::render(&plan.load, &measured).as_bytes())?;
     }
     if plan.json {
         report::print(&line)?;
@@ -159,6 +179,11 @@ async fn bench(plan: &Plan) -> Result<Measured, Failure> {
         report::print(&summary::render(&plan.load, &measured))?;
     }
     Ok(measured)
+}
+
+/// Writes a file of results.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|why| Failure::Failed(format!("{}: {why}", path.display())))
 }
 
 fn failure(error: LoadError) -> Failure {

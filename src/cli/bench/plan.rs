@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) load: LoadConfig,
     pub(super) json: bool,
     pub(super) json_file: Option<PathBuf>,
+    pub(super) hlog: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
 }
 
 impl Plan {
@@ -61,7 +63,8 @@ impl Plan {
             let text = format!("--server-name {name:?}: it is neither a DNS name nor an address");
             return Err(Failure::Usage(text));
         }
-        Ok(Self { load, json: arguments.json, json_file: arguments.json_file })
+        let Arguments { json, json_file, hlog, report, .. } = arguments;
+        Ok(Self { load, json, json_file, hlog, report })
     }
 }
 
@@ -81,11 +84,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         true => Ok(duration),
         false => Err(format!("at most {} hours are possible", MAX_DURATION.as_secs() / 3_600)),
     }
-}
-
-/// Writes a file of results.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes).map_err(|why| Failure::Failed(format!("{}: {why}", path.display())))
 }
 
 fn check_numbers(arguments: &Arguments) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ pub(super) fn render(config: &LoadConfig, measured: &Measured) -> String {
     let (mode, keys, in_flight) = (config.mode.name(), measured.keys, config.in_flight);
     let _ = writeln!(
         text,
-        "{mode}, validator {}: {} connections, {in_flight} in flight on each, {keys} keys, {pace}\n",
+        "{mode}, validator {}: {} connections, {in_flight} in flight on each, {keys} keys\n{pace}\n",
         claim(config.claim),
         config.connections,
     );
