@@ -74,7 +74,7 @@ fn welcome() -> Result<Bytes, Failure> {
         assignment: Assignment { epoch: Epoch::new(1, name), alternate: None },
         limits: Limits { slots: 65_536, in_flight: 256, max_item: 64 << 20 },
     };
-    Ok(welcome.encode().bytes().clone())
+    Ok(welcome.encode().to_bytes())
 }
 
 /// Opens `count` connections to a floor or a router, prints when all stand, and keeps them.
@@ -116,7 +116,7 @@ async fn say_hello(socket: &Endpoint, to: SocketAddr, hello: Bytes) -> Result<Se
 
 fn hello() -> Bytes {
     let hello = Hello { oldest: OLDEST_VERSION, newest: VERSION, token: None, pool: None };
-    hello.encode().bytes().clone()
+    hello.encode().to_bytes()
 }
 
 async fn report(open: Rc<Cell<usize>>) {

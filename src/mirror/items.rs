@@ -53,13 +53,13 @@ impl Items {
     }
 
     /// The version under `key` and its tag, if the source need not be asked again now.
-    pub fn current(&mut self, key: &Key, now: Time) -> Option<(Arc<Version>, Tag)> {
+    pub fn current(&mut self, key: &Key, now: Time) -> Option<(&Arc<Version>, Tag)> {
         let item = &mut self.items[*self.places.get(key)?];
         if item.fresh_until <= now {
             return None;
         }
         item.used = true;
-        Some((Arc::clone(&item.version), item.tag))
+        Some((&item.version, item.tag))
     }
 
     /// The tag of a version under `key`, if that version is here.
@@ -158,7 +158,7 @@ mod tests {
         let at = Time::from_micros;
         items.insert(&key, Arc::clone(&version), at(10));
         let (current, tag) = items.current(&key, at(9)).unwrap();
-        assert!(Arc::ptr_eq(&current, &version));
+        assert!(Arc::ptr_eq(current, &version));
         assert_eq!(tag, key.tag(&version.fingerprint().digest));
         assert!(items.current(&key, at(10)).is_none() && items.find(&key).is_some());
         items.insert(&key, Arc::clone(&version), at(20));

@@ -225,7 +225,7 @@ impl Dialling {
         purpose: Purpose,
     ) -> Result<(quinn::Endpoint, quinn::ClientConfig), MeetError> {
         let place = u8::try_from(worker).map_err(|_| MeetError::TooManyWorkers(worker))?;
-        let endpoint = self.endpoints.borrow_mut().to_worker(place).map_err(MeetError::Socket)?;
+        let endpoint = self.endpoints.borrow_mut().towards(place).map_err(MeetError::Socket)?;
         let crypto: Arc<QuicClientConfig> = Arc::clone(&self.crypto);
         let mut config = quinn::ClientConfig::new(crypto);
         config.transport_config(Arc::clone(match purpose {

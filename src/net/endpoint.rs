@@ -3,8 +3,6 @@
 //! quinn's defaults are made for peers that know each other. Everything that a stranger can make us
 //! hold is bounded here, with the reason beside the number.
 
-#![allow(unused, reason = "the workers of routers and servers use it")]
-
 mod dialling;
 mod door;
 

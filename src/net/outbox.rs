@@ -1,14 +1,19 @@
 //! Frames that wait to be written to a stream.
 //!
-//! Whoever has something to send adds it, without waiting; one task per stream writes all that is
-//! there in one go, after everything that was ready in this turn of the loop has been handled. What a
-//! peer does not read piles up here, so whoever reads that peer's requests first waits until the pile
-//! is low.
+//! Whoever has something to send adds it, without waiting. A link between members, which many clients
+//! share, is written by a task, after everything that was ready in this turn of the loop has been
+//! handled. A client's stream is [flushed](Outbox::flush) at the end of the turn that filled it, which
+//! is cheaper than to wake a task; only what the transport does not take at once is left to one.
+//! What a peer does not read piles up here, so whoever reads that peer's requests first waits until
+//! the pile is low.
 
+use crate::wire::Frame;
 use crate::wire::gather::Gather;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// With so many bytes waiting, no more requests are read from the peer.
@@ -17,7 +22,9 @@ const HIGH_WATER: usize = 1024 * 1024;
 #[derive(Default)]
 struct Inner {
     waiting: RefCell<Gather>,
-    /// Bytes that the stream has not taken yet.
+    /// The stream, while no task has it.
+    stream: RefCell<Option<quinn::SendStream>>,
+    /// Bytes that a task has and the stream has not taken yet.
     writing: Cell<usize>,
     closed: Cell<bool>,
     filled: Notify,
@@ -29,10 +36,25 @@ struct Inner {
 pub(crate) struct Outbox(Rc<Inner>);
 
 impl Outbox {
-    /// Adds what `fill` writes behind all else.
-    pub(crate) fn fill(&self, fill: impl FnOnce(&mut Gather)) {
+    /// Writes to `stream` by a task of its own until it is closed or the stream breaks.
+    pub(crate) fn by_task(stream: quinn::SendStream) -> Self {
+        let outbox = Self::default();
+        tokio::task::spawn_local(outbox.clone().write_to(stream));
+        outbox
+    }
+
+    /// Writes to `stream` whenever it is flushed.
+    pub(crate) fn by_flush(stream: quinn::SendStream) -> Self {
+        let outbox = Self::default();
+        outbox.0.stream.replace(Some(stream));
+        outbox
+    }
+
+    /// Adds what `fill` writes behind all else. Says whether it is the first that waits: then it is
+    /// time to think of flushing.
+    pub(crate) fn fill(&self, fill: impl FnOnce(&mut Gather)) -> bool {
         if self.0.closed.get() {
-            return;
+            return false;
         }
         let mut waiting = self.0.waiting.borrow_mut();
         let was_empty = waiting.is_empty();
@@ -40,17 +62,42 @@ impl Outbox {
         if was_empty {
             self.0.filled.notify_one();
         }
+        was_empty
     }
 
-    /// Adds bytes behind all others.
-    pub(crate) fn push(&self, bytes: &Bytes) {
-        self.fill(|waiting| waiting.push(bytes));
+    /// Adds a frame behind all else; as [`Outbox::fill`].
+    pub(crate) fn push(&self, frame: &Frame) -> bool {
+        self.fill(|waiting| waiting.push(frame))
+    }
+
+    /// Hands all that waits to the transport, if it takes it at once; otherwise a task goes on with it.
+    pub(crate) fn flush(&self) {
+        let mut place = self.0.stream.borrow_mut();
+        let Some(stream) = place.as_mut() else {
+            // A task has it, and will write this too.
+            return;
+        };
+        match write_at_once(stream, &mut self.0.waiting.borrow_mut()) {
+            Ok(true) => {
+                if self.0.closed.get() {
+                    // Fails only if the stream is already gone.
+                    let _ = stream.finish();
+                }
+            }
+            Ok(false) => {
+                if let Some(stream) = place.take() {
+                    tokio::task::spawn_local(self.clone().catch_up(stream));
+                }
+            }
+            Err(_) => self.give_up(),
+        }
     }
 
     /// Writes what waits and finishes the stream.
     pub(crate) fn close(&self) {
         self.0.closed.set(true);
         self.0.filled.notify_one();
+        self.flush();
     }
 
     /// Waits until the peer has read enough of what it was sent.
@@ -64,29 +111,44 @@ impl Outbox {
         self.0.waiting.borrow().len() + self.0.writing.get()
     }
 
-    /// Writes to `stream` until the outbox is closed or the stream breaks.
-    pub(crate) async fn write_to(self, mut stream: quinn::SendStream) {
-        let result = self.write_all(&mut stream).await;
+    fn give_up(&self) {
         self.0.closed.set(true);
         self.0.waiting.borrow_mut().clear();
         self.0.drained.notify_waiters();
-        if result.is_ok() {
-            // Fails only if the stream is already gone.
-            let _ = stream.finish();
+    }
+
+    async fn write_to(self, mut stream: quinn::SendStream) {
+        loop {
+            if self.write_waiting(&mut stream).await.is_err() {
+                return self.give_up();
+            }
+            if self.0.closed.get() {
+                self.0.drained.notify_waiters();
+                // Fails only if the stream is already gone.
+                let _ = stream.finish();
+                return;
+            }
+            self.0.filled.notified().await;
         }
     }
 
-    async fn write_all(&self, stream: &mut quinn::SendStream) -> Result<(), quinn::WriteError> {
+    /// Writes until nothing waits, then gives the stream back.
+    async fn catch_up(self, mut stream: quinn::SendStream) {
+        if self.write_waiting(&mut stream).await.is_err() {
+            return self.give_up();
+        }
+        self.0.stream.replace(Some(stream));
+        // What closed it meanwhile found no stream to finish.
+        self.flush();
+    }
+
+    async fn write_waiting(&self, stream: &mut quinn::SendStream) -> Result<(), quinn::WriteError> {
         let mut pieces = Vec::new();
         loop {
-            self.0.waiting.borrow_mut().take(&mut pieces);
-            if pieces.is_empty() {
-                if self.0.closed.get() {
-                    return Ok(());
-                }
-                self.0.filled.notified().await;
-                continue;
+            if write_at_once(stream, &mut self.0.waiting.borrow_mut())? {
+                return Ok(());
             }
+            self.0.waiting.borrow_mut().take(&mut pieces);
             self.0.writing.set(pieces.iter().map(Bytes::len).sum());
             stream.write_all_chunks(&mut pieces).await?;
             pieces.clear();
@@ -94,4 +156,25 @@ impl Outbox {
             self.0.drained.notify_waiters();
         }
     }
+}
+
+/// Writes small frames as one copy, as much as the transport takes now; `true` if nothing is left.
+/// What else waits, large bodies, is for [`quinn::SendStream::write_all_chunks`].
+fn write_at_once(
+    stream: &mut quinn::SendStream,
+    waiting: &mut Gather,
+) -> Result<bool, quinn::WriteError> {
+    let Some(small) = waiting.as_small() else {
+        return Ok(false);
+    };
+    if small.is_empty() {
+        return Ok(true);
+    }
+    // Whoever waits for room polls again with a waker of its own.
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(written) = pin!(stream.write(small)).poll(&mut context) else {
+        return Ok(false);
+    };
+    waiting.skip_small(written?);
+    Ok(waiting.is_empty())
 }

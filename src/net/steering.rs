@@ -10,8 +10,6 @@
 //! spread by address, so that nobody can aim load at one worker. On the backplane port the id
 //! counts from the first packet on: members dial the worker that they mean.
 
-#![allow(unused, reason = "the workers of routers and servers use it")]
-
 #[cfg(target_os = "linux")]
 mod attach;
 mod cores;

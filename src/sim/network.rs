@@ -174,7 +174,7 @@ impl World {
         stream: Stream,
         frame: &Frame,
     ) {
-        self.send_bytes(id, from, stream, frame.bytes().clone());
+        self.send_bytes(id, from, stream, frame.to_bytes());
     }
 
     /// Sends the bytes of a frame, sometimes in two pieces.

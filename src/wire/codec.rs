@@ -62,14 +62,15 @@ pub enum DecodeError {
 /// Reads fields off the front of a [`Bytes`].
 #[derive(Debug)]
 pub struct Reader<'a> {
-    whole: &'a Bytes,
+    /// What slices are taken from; without it they are copied.
+    whole: Option<&'a Bytes>,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first of `bytes`.
     pub fn new(bytes: &'a Bytes) -> Self {
-        Self { whole: bytes, rest: bytes }
+        Self { whole: Some(bytes), rest: bytes }
     }
 
     /// Starts at a place within `bytes`.
@@ -77,7 +78,17 @@ impl<'a> Reader<'a> {
     /// # Panics
     /// If `bytes` is shorter.
     pub fn starting_at(bytes: &'a Bytes, place: usize) -> Self {
-        Self { whole: bytes, rest: &bytes[place..] }
+        Self { whole: Some(bytes), rest: &bytes[place..] }
+    }
+
+    /// Starts at the first of bytes that nobody shares: slices of them are copies.
+    pub fn copying(bytes: &'a [u8]) -> Self {
+        Self { whole: None, rest: bytes }
+    }
+
+    /// What is still to be read.
+    pub fn as_slice(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// How many bytes are still to be read.
@@ -112,7 +123,8 @@ impl<'a> Reader<'a> {
 
     /// Reads a length of at most `limit`, then as many bytes, as a slice of the input.
     pub fn bytes(&mut self, what: &'static str, limit: usize) -> Result<Bytes, DecodeError> {
-        self.slice(what, limit).map(|bytes| self.whole.slice_ref(bytes))
+        let bytes = self.slice(what, limit)?;
+        Ok(self.share(bytes))
     }
 
     /// Reads a length of at most `limit`, then as many bytes of UTF-8.
@@ -124,7 +136,21 @@ impl<'a> Reader<'a> {
 
     /// Takes everything that is left.
     pub fn rest(&mut self) -> Bytes {
-        self.whole.slice_ref(std::mem::take(&mut self.rest))
+        let rest = std::mem::take(&mut self.rest);
+        self.share(rest)
+    }
+
+    /// Takes everything that is left: as `copy`, if there is one, else as what `share` makes of it.
+    pub(super) fn rest_with<T>(&mut self, copy: Option<T>, share: impl FnOnce(Bytes) -> T) -> T {
+        let rest = std::mem::take(&mut self.rest);
+        copy.unwrap_or_else(|| share(self.share(rest)))
+    }
+
+    fn share(&self, bytes: &[u8]) -> Bytes {
+        match self.whole {
+            Some(whole) => whole.slice_ref(bytes),
+            None => Bytes::copy_from_slice(bytes),
+        }
     }
 
     /// Ends the reading: nothing may be left over.

@@ -3,7 +3,8 @@
 //! Whoever forwards a frame needs no more than this; whoever owns it decodes the payload.
 
 use super::codec::{DecodeError, Reader, peek_varint, put};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::cmp::Ordering;
 
 /// Longest body that travels inside a frame; a longer one has a stream of its own.
 pub const MAX_INLINE_BODY: usize = 16 * 1024;
@@ -174,13 +175,48 @@ impl Shape {
     }
 }
 
+/// Frames of at most so many bytes stand in place.
+const MAX_IN_PLACE: usize = 46;
+
+/// A frame's bytes: few are copied, for a copy costs less than to share them; many are shared.
+#[derive(Clone)]
+enum Whole {
+    InPlace { length: u8, bytes: [u8; MAX_IN_PLACE] },
+    Shared(Bytes),
+}
+
+impl Whole {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::InPlace { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// Copies bytes that are few enough.
+    fn copy(bytes: &[u8]) -> Option<Self> {
+        let mut copy = [0; MAX_IN_PLACE];
+        copy.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self::InPlace { length: bytes.len() as u8, bytes: copy })
+    }
+}
+
 /// One frame: its type, and its bytes with type and length still in front.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Frame {
     kind: FrameType,
-    whole: Bytes,
-    header: usize,
+    /// The size of its type and length.
+    header: u8,
+    whole: Whole,
 }
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Frame {}
 
 impl Frame {
     /// Builds a frame from what `fill` writes.
@@ -190,7 +226,11 @@ impl Frame {
     pub fn build(kind: FrameType, limit: usize, fill: impl FnOnce(&mut BytesMut)) -> Self {
         let mut whole = BytesMut::with_capacity(64);
         let header = Self::append(&mut whole, kind, limit, 0, fill);
-        Self { kind, whole: whole.freeze(), header }
+        Self::of_shape(kind, header, Whole::Shared(whole.freeze()))
+    }
+
+    fn of_shape(kind: FrameType, header: usize, whole: Whole) -> Self {
+        Self { kind, header: header as u8, whole }
     }
 
     /// Writes a frame behind what `out` already holds, but for the last `rest` bytes of its payload,
@@ -229,13 +269,33 @@ impl Frame {
     }
 
     /// All of it, as it goes over the wire.
-    pub fn bytes(&self) -> &Bytes {
-        &self.whole
+    pub fn bytes(&self) -> &[u8] {
+        self.whole.as_slice()
+    }
+
+    /// The same, to be kept.
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.whole {
+            Whole::InPlace { .. } => Bytes::copy_from_slice(self.bytes()),
+            Whole::Shared(bytes) => bytes.clone(),
+        }
+    }
+
+    /// All of it, if it is worth sharing.
+    pub(super) fn shared(&self) -> Option<&Bytes> {
+        match &self.whole {
+            Whole::InPlace { .. } => None,
+            Whole::Shared(bytes) => Some(bytes),
+        }
     }
 
     /// A reader over the payload.
     pub fn payload(&self) -> Reader<'_> {
-        Reader::starting_at(&self.whole, self.header)
+        let header = usize::from(self.header);
+        match &self.whole {
+            Whole::InPlace { .. } => Reader::copying(&self.bytes()[header..]),
+            Whole::Shared(bytes) => Reader::starting_at(bytes, header),
+        }
     }
 
     /// The request id that starts the payload of every lane frame.
@@ -253,30 +313,48 @@ impl Frame {
         else {
             return Ok(None);
         };
-        Ok(Some(Self { kind, whole: buffer.split_to(total).freeze(), header }))
+        let frame = buffer.split_to(total);
+        let whole = Whole::copy(&frame).unwrap_or_else(|| Whole::Shared(frame.freeze()));
+        Ok(Some(Self::of_shape(kind, header, whole)))
     }
 
-    /// Takes the frame that starts `bytes`, as a slice of them; otherwise as
+    /// Takes the frame that starts `bytes`, as a slice of them unless it is small; otherwise as
     /// [`Frame::split_from`].
     pub fn slice_from(bytes: &mut Bytes, limit: usize) -> Result<Option<Self>, DecodeError> {
         let shape = Shape::peek(bytes, limit)?;
         let Some(Shape { kind, header, total }) = shape.filter(|it| it.total <= bytes.len()) else {
             return Ok(None);
         };
-        Ok(Some(Self { kind, whole: bytes.split_to(total), header }))
+        let whole = match Whole::copy(&bytes[..total]) {
+            Some(copy) => {
+                bytes.advance(total);
+                copy
+            }
+            None => Whole::Shared(bytes.split_to(total)),
+        };
+        Ok(Some(Self::of_shape(kind, header, whole)))
     }
 
-    /// Reads a frame that is all of `bytes`, as one is inside another.
+    /// Reads a frame that is all of `bytes`.
     pub fn parse(bytes: Bytes, limit: usize) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(&bytes);
-        let kind = FrameType::from_byte(reader.byte("frame")?)?;
-        let length = reader.varint("frame", limit as u64)? as usize;
-        let header = bytes.len() - reader.remaining();
-        match reader.remaining().cmp(&length) {
-            std::cmp::Ordering::Less => Err(DecodeError::Truncated { what: "frame" }),
-            std::cmp::Ordering::Equal => Ok(Self { kind, whole: bytes, header }),
-            std::cmp::Ordering::Greater => {
-                let count = reader.remaining() - length;
+        Self::read(&mut Reader::new(&bytes), limit)
+    }
+
+    /// Reads a frame that is all that `reader` has left, as one is inside another.
+    pub fn read(reader: &mut Reader, limit: usize) -> Result<Self, DecodeError> {
+        let cut_short = DecodeError::Truncated { what: "frame" };
+        let rest = reader.as_slice();
+        let shape = Shape::peek(rest, limit)?.ok_or_else(|| cut_short.clone())?;
+        let (kind, header) = (shape.kind, shape.header);
+        match rest.len().cmp(&shape.total) {
+            Ordering::Less => Err(cut_short),
+            Ordering::Equal => {
+                let copy = Whole::copy(rest);
+                let whole = reader.rest_with(copy, Whole::Shared);
+                Ok(Self::of_shape(kind, header, whole))
+            }
+            Ordering::Greater => {
+                let count = rest.len() - shape.total;
                 Err(DecodeError::Trailing { what: "frame", count })
             }
         }
@@ -285,7 +363,7 @@ impl Frame {
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}[{}]", self.kind, self.whole.len() - self.header)
+        write!(f, "{:?}[{}]", self.kind, self.bytes().len() - usize::from(self.header))
     }
 }
 
@@ -309,7 +387,7 @@ mod tests {
                 out.extend_from_slice(bytes);
             });
             let (first, second) = (build(&first), build(&second));
-            let stream = [&first.bytes()[..], &second.bytes()[..]].concat();
+            let stream = [first.bytes(), second.bytes()].concat();
             let (head, tail) = stream.split_at(cut % (stream.len() + 1));
             let mut buffer = BytesMut::new();
             let mut read = Vec::new();
@@ -332,7 +410,7 @@ mod tests {
             let _ = Frame::parse(Bytes::from(bytes.clone()), MAX_PAYLOAD);
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Ok(Some(frame)) = Frame::split_from(&mut buffer, MAX_PAYLOAD) {
-                prop_assert_eq!(Frame::parse(frame.bytes().clone(), MAX_PAYLOAD), Ok(frame));
+                prop_assert_eq!(Frame::parse(frame.to_bytes(), MAX_PAYLOAD), Ok(frame));
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn frames(bytes: &[u8]) {
     let pieces = split(stream, usize::from(*piece_size).max(1));
     assert_eq!(whole, pieces, "the cuts made a difference");
     for frame in whole.0 {
-        let parsed = Frame::parse(frame.bytes().clone(), MAX_BACKPLANE_PAYLOAD);
+        let parsed = Frame::parse(frame.to_bytes(), MAX_BACKPLANE_PAYLOAD);
         assert_eq!(parsed, Ok(frame));
     }
 }

@@ -4,10 +4,13 @@
 //! a hundred of them cost one piece. What is large stays where it is and goes out as a slice.
 
 use super::frame::{Frame, FrameType};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// From so many bytes on, a slice costs less than a copy.
 pub const MIN_SHARED: usize = 1024;
+
+/// Room for small frames that is kept for the next ones. A client that is quiet keeps no more.
+const MAX_KEPT: usize = 16 * 1024;
 
 /// Bytes on their way to one stream, in order.
 #[derive(Debug, Default)]
@@ -31,12 +34,11 @@ impl Gather {
         self.len() == 0
     }
 
-    /// Adds bytes: copies few, keeps a slice of many.
-    pub fn push(&mut self, bytes: &Bytes) {
-        if bytes.len() < MIN_SHARED {
-            self.small.extend_from_slice(bytes);
-        } else {
-            self.share(bytes.clone());
+    /// Adds a frame: copies a small one, keeps a slice of a large one.
+    pub fn push(&mut self, frame: &Frame) {
+        match frame.shared() {
+            Some(bytes) if bytes.len() >= MIN_SHARED => self.share(bytes.clone()),
+            _ => self.small.extend_from_slice(frame.bytes()),
         }
     }
 
@@ -56,6 +58,26 @@ impl Gather {
         fill: impl FnOnce(&mut BytesMut),
     ) {
         Frame::append(&mut self.small, kind, limit, rest, fill);
+    }
+
+    /// All that waits, if it is small frames and nothing else.
+    pub fn as_small(&self) -> Option<&[u8]> {
+        self.pieces.is_empty().then_some(&self.small)
+    }
+
+    /// Forgets the first bytes of small frames: they have left. Room for more stays, if it is little.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn skip_small(&mut self, count: usize) {
+        if count < self.small.len() {
+            self.small.advance(count);
+        } else if self.small.capacity() > MAX_KEPT {
+            self.small = BytesMut::new();
+        } else {
+            assert!(count == self.small.len(), "no more can leave than waits");
+            self.small.clear();
+        }
     }
 
     /// Moves all that waits into `pieces`.

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 /// The frame as the other side splits it off its stream.
 fn received(frame: &Frame) -> Frame {
-    let mut stream = BytesMut::from(&frame.bytes()[..]);
+    let mut stream = BytesMut::from(frame.bytes());
     let split = Frame::split_from(&mut stream, MAX_BACKPLANE_PAYLOAD).unwrap().unwrap();
     assert!(stream.is_empty());
     split

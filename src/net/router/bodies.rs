@@ -93,7 +93,7 @@ async fn pass_pieces(
     start: BodyStart,
     first: Bytes,
 ) -> bool {
-    let mut piece = vec![start.encode().bytes().clone(), first];
+    let mut piece = vec![start.encode().to_bytes(), first];
     loop {
         let written = tokio::time::timeout(STALL_TIMEOUT, out.write_all_chunks(&mut piece)).await;
         if !matches!(written, Ok(Ok(()))) {

@@ -88,8 +88,7 @@ async fn serve(shell: Rc<Shell>, connection: quinn::Connection) -> Result<(), Se
         return Err(SessionError::Silent);
     };
     let (send, receive) = first?;
-    let first = Outbox::default();
-    tokio::task::spawn_local(first.clone().write_to(send));
+    let first = Outbox::by_flush(send);
     let welcomed = Rc::new(Notify::new());
     let io = SessionIo {
         connection: connection.clone(),
@@ -141,11 +140,10 @@ async fn accept_lanes(
     let mut number: LaneId = 0;
     while let Ok((send, receive)) = connection.accept_bi().await {
         number += 1;
-        let outbox = Outbox::default();
+        let outbox = Outbox::by_flush(send);
         if let Some(io) = shell.sessions.borrow_mut().get_mut(session.0) {
             io.lanes.push(outbox.clone());
         }
-        tokio::task::spawn_local(outbox.clone().write_to(send));
         let (shell, mut guard) = (Rc::clone(shell), ClosesUnlessDone(Some(connection.clone())));
         tokio::task::spawn_local(async move {
             let ended = read_lane(&shell, (session, number), receive, &outbox).await;

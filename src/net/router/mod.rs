@@ -15,6 +15,7 @@ use super::beside::Beside;
 use super::clock::Clock;
 use super::endpoint::{self, Door};
 use super::inspect::{self, Inspections, Inspectors};
+use super::outbox::Outbox;
 use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
 use super::tls::{self, Backplane};
 use super::traffic::Traffic;
@@ -117,9 +118,12 @@ pub(crate) struct Shell {
     next_inspection: Cell<u64>,
     /// What went over the clients' connections that are gone.
     gone: RefCell<Traffic>,
+    /// Clients' streams that were filled in this turn.
+    unflushed: RefCell<Vec<Outbox>>,
     #[cfg(test)]
     doomed: Cell<Option<ClientId>>,
     alarm: Alarm,
+    shared: Arc<Shared>,
     inspectors: Inspectors<Shell>,
 }
 
@@ -233,21 +237,26 @@ impl Shell {
             inspections: RefCell::default(),
             next_inspection: Cell::new(FIRST_INSPECTION),
             gone: RefCell::default(),
+            unflushed: RefCell::default(),
             #[cfg(test)]
             doomed: Cell::default(),
             alarm: Alarm::default(),
             clock: plan.clock,
+            shared: Arc::clone(&plan.shared),
             inspectors: plan.inspectors.clone(),
         }
     }
 
     /// Gives the machine an input, then carries out what it wants done.
     pub(crate) fn with<R>(&self, input: impl FnOnce(&mut Router, Time) -> R) -> R {
+        // The table is read for every request: it is pinned once for all of this turn.
+        let _pinned = self.shared.pin();
         let mut node = self.node.borrow_mut();
         let result = input(&mut node, self.clock.now());
         while let Some(output) = node.poll_output() {
             self.carry_out(output);
         }
+        self.unflushed.borrow_mut().drain(..).for_each(|outbox| outbox.flush());
         self.alarm.set(node.poll_timeout());
         result
     }
@@ -255,8 +264,10 @@ impl Shell {
     fn carry_out(&self, output: Output) {
         match output {
             Output::ToSession { session, frame } => {
-                if let Some(io) = self.sessions.borrow().get(session.0) {
-                    io.first.push(frame.bytes());
+                if let Some(io) = self.sessions.borrow().get(session.0)
+                    && io.first.push(&frame)
+                {
+                    self.unflushed.borrow_mut().push(io.first.clone());
                 }
             }
             Output::Welcomed { session } => {
@@ -266,8 +277,10 @@ impl Shell {
             }
             Output::ToLane { session, lane, frame } => {
                 let sessions = self.sessions.borrow();
-                if let Some(outbox) = sessions.get(session.0).and_then(|io| io.lane(lane)) {
-                    outbox.push(frame.bytes());
+                if let Some(outbox) = sessions.get(session.0).and_then(|io| io.lane(lane))
+                    && outbox.push(&frame)
+                {
+                    self.unflushed.borrow_mut().push(outbox.clone());
                 }
             }
             Output::ToServer { server, worker, message } => {
@@ -378,7 +391,7 @@ impl Shell {
     async fn say_goodbye(&self, public: &quinn::Endpoint) {
         let goaway = GoawayReason::Shutdown.encode();
         for io in self.sessions.borrow().values() {
-            io.first.push(goaway.bytes());
+            io.first.push(&goaway);
             io.first.close();
         }
         // A moment for the frame to leave before the close overtakes it.

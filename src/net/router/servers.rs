@@ -54,9 +54,7 @@ async fn hold_links(
     let mut readers = Vec::new();
     let mut io = ServerIo { name: name.clone(), connections: Vec::new(), outboxes: Vec::new() };
     for Met { connection, send, frames, .. } in links {
-        let outbox = Outbox::default();
-        tokio::task::spawn_local(outbox.clone().write_to(send));
-        io.outboxes.push(outbox);
+        io.outboxes.push(Outbox::by_task(send));
         io.connections.push(connection);
         readers.push(frames);
     }

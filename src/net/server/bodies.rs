@@ -74,7 +74,7 @@ pub(super) async fn send_unmirrored(
 async fn open(shell: &Rc<Shell>, to: &Link, request_id: u64) -> Option<quinn::SendStream> {
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, connection(shell, to)).await.ok()??;
     let mut stream = connection.open_uni().await.ok()?;
-    let start: Bytes = BodyStart { request_id, offset: 0 }.encode().bytes().clone();
+    let start: Bytes = BodyStart { request_id, offset: 0 }.encode().to_bytes();
     stream.write_chunk(start).await.ok()?;
     Some(stream)
 }

@@ -68,8 +68,7 @@ async fn serve_router(shell: &Rc<Shell>, met: Met) {
     let Met { connection, peer, send, frames } = met;
     let link = Link::Router(shell.next_link.replace(shell.next_link.get() + 1));
     tracing::info!(router = %peer.name, "linked to a router");
-    let outbox = Outbox::default();
-    tokio::task::spawn_local(outbox.clone().write_to(send));
+    let outbox = Outbox::by_task(send);
     let router = RouterLink { member: (peer.name.clone(), peer.incarnation, peer.worker) };
     shell.routers.borrow_mut().insert(link.clone(), router);
     shell.outboxes.borrow_mut().insert(link.clone(), outbox);
@@ -140,8 +139,7 @@ async fn hold_links(
     }
     let mut connections = Vec::new();
     for (worker, Met { connection, send, .. }) in met.into_iter().enumerate() {
-        let outbox = Outbox::default();
-        tokio::task::spawn_local(outbox.clone().write_to(send));
+        let outbox = Outbox::by_task(send);
         let link = Link::Server(name.clone(), worker as u64);
         shell.outboxes.borrow_mut().insert(link, outbox);
         connections.push(connection);

@@ -12,7 +12,7 @@ use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply};
-use crate::wire::{Fingerprint, Frame, FrameType, Key, Tag, Time};
+use crate::wire::{ClientId, Fingerprint, Frame, FrameType, Key, Tag, Time};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ impl Server {
             let text = format!("slot {} is beyond the limit of {limit} slots", get.slot);
             return refuse(self, Outcome::error(ErrorCode::Malformed, text));
         }
+        if let Some((by, tag)) = self.current_copy(now, &forward.client, &get) {
+            let asked = (forward.request_id, &forward.client, asked);
+            let reply = Reply { request_id: inner_id, outcome: Outcome::UseCached { tag } };
+            return self.send_reply(link, asked, reply, Some(by));
+        }
         let Some(key) = self.resolve_key(&forward, &get) else {
             return refuse(self, Outcome::UnknownSlot);
         };
@@ -61,9 +66,31 @@ impl Server {
             validator: get.validator,
         };
         match self.items.current(&pending.key, now) {
-            Some((version, tag)) => self.finish_with_version(&pending, &version, tag),
+            Some((version, tag)) => {
+                let version = Arc::clone(version);
+                self.finish_with_version(&pending, &version, tag);
+            }
             None => self.retrieve(now, pending),
         }
+    }
+
+    /// The usual case, decided without copying or changing anything: the mirror knows the slot and is
+    /// right, the source need not be asked, and the client's copy is good.
+    fn current_copy(
+        &mut self,
+        now: Time,
+        client: &ClientId,
+        get: &Get,
+    ) -> Option<(UseCachedBy, Tag)> {
+        let held = self.store.held(&self.clients.get(client)?.mirror, get.slot)?;
+        if get.key.as_ref().is_some_and(|key| key != held.key) {
+            return None;
+        }
+        let (version, tag) = self.items.current(held.key, now)?;
+        let fresh = version.fingerprint();
+        let verdict = decide(held.version, &get.validator, fresh);
+        let settled = held.version == Some(fresh) && !verdict.drifted;
+        Some((verdict.use_cached.filter(|_| settled)?, tag))
     }
 
     fn read_get(inner: &Frame) -> Result<Get, Outcome> {

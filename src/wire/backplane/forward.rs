@@ -103,7 +103,7 @@ impl Forward {
             how: How::decode(reader)?,
             deadline_ms: reader.varint("deadline", MAX_VARINT)?,
             former: decode_former(reader)?,
-            inner: Frame::parse(reader.rest(), MAX_PAYLOAD)?,
+            inner: Frame::read(reader, MAX_PAYLOAD)?,
         })
     }
 }
@@ -116,5 +116,8 @@ pub(super) fn encode_former(former: &[Name], out: &mut BytesMut) {
 
 pub(super) fn decode_former(reader: &mut Reader) -> Result<Vec<Name>, DecodeError> {
     let count = reader.varint("count of former servers", MAX_FORMER as u64)?;
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     (0..count).map(|_| Name::decode(reader)).collect()
 }

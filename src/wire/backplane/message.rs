@@ -201,7 +201,7 @@ impl Message {
         let rest = inner.map_or(0, |inner| inner.bytes().len());
         out.frame(self.frame_type(), MAX_BACKPLANE_PAYLOAD, rest, |out| self.encode_payload(out));
         if let Some(inner) = inner {
-            out.push(inner.bytes());
+            out.push(inner);
         }
     }
 

@@ -150,7 +150,7 @@ impl Message {
                 return Err(DecodeError::Unknown { what, found: found.into() });
             }
         };
-        let inner = Frame::parse(reader.rest(), MAX_PAYLOAD)?;
+        let inner = Frame::read(reader, MAX_PAYLOAD)?;
         Ok(Self::Reply { request_id, assignment, by, inner })
     }
 
