@@ -152,7 +152,7 @@ async fn files_are_served_with_their_type_and_fingerprint() {
         let found = version(&directory, key, None).await;
         assert_eq!(text(&found), content, "{key}");
         let headers: Vec<_> = found.headers().iter().collect();
-        assert_eq!(headers, [(HeaderName::ContentType, content_type.to_owned())], "{key}");
+        assert_eq!(headers, [(HeaderName::ContentType, content_type)], "{key}");
         let expected = fingerprint(found.headers().as_bytes(), content.as_bytes());
         assert_eq!(*found.fingerprint(), expected, "{key}");
         assert!(found.is_shareable());
