@@ -76,7 +76,8 @@ def load(options, row, subject):
                           timeout=options.seconds + WARMUP_S + PATIENCE_S,
                           preexec_fn=lambda: pin_here(LOAD_CORE))
     if done.returncode != 0:
-        raise Problem(f"the load generator failed: {done.stderr.strip() or done.returncode}")
+        why = done.stderr.strip().splitlines()[:2] or [f"it ended with {done.returncode}"]
+        raise Problem("the load generator failed: " + " ".join(why))
     result = json.loads(done.stdout.strip().splitlines()[-1])
     replies = sum(result["replies"].values()) if row.mode != "connect" else result["requests"]
     replies -= 0 if row.mode != "connect" else result["failed"]
