@@ -266,7 +266,7 @@ impl World {
             Output::Reply { to, request_id, assignment, by, reply } => {
                 self.note_answer(seat.0, &to, request_id, &reply);
                 self.send_to_link(seat, &to, |out| {
-                    gather_reply(out, request_id, assignment.as_ref(), by, &reply);
+                    gather_reply(out, request_id, assignment.as_deref(), by, &reply);
                 });
             }
             Output::SendBody { to, request_id, version } => {

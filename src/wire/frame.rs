@@ -193,11 +193,22 @@ impl Whole {
         }
     }
 
-    /// Copies bytes that are few enough.
-    fn copy(bytes: &[u8]) -> Option<Self> {
-        let mut copy = [0; MAX_IN_PLACE];
-        copy.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self::InPlace { length: bytes.len() as u8, bytes: copy })
+    /// Copies the first `length` bytes, if they are few enough.
+    fn copy(bytes: &[u8], length: usize) -> Option<Self> {
+        if length > MAX_IN_PLACE {
+            return None;
+        }
+        // A copy of a size that is known beforehand takes two instructions; what it takes too much
+        // belongs to the next frame, and is never looked at.
+        let bytes = match bytes.first_chunk() {
+            Some(first) => *first,
+            None => {
+                let mut copy = [0; MAX_IN_PLACE];
+                copy[..length].copy_from_slice(&bytes[..length]);
+                copy
+            }
+        };
+        Some(Self::InPlace { length: length as u8, bytes })
     }
 }
 
@@ -273,6 +284,19 @@ impl Frame {
         self.whole.as_slice()
     }
 
+    /// Writes all of it behind what `out` holds.
+    pub(super) fn append_to(&self, out: &mut BytesMut) {
+        match &self.whole {
+            // As above: a little more is copied, and taken back.
+            Whole::InPlace { length, bytes } => {
+                let end = out.len() + usize::from(*length);
+                out.extend_from_slice(bytes);
+                out.truncate(end);
+            }
+            Whole::Shared(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+
     /// The same, to be kept.
     pub fn to_bytes(&self) -> Bytes {
         match &self.whole {
@@ -314,7 +338,7 @@ impl Frame {
             return Ok(None);
         };
         let frame = buffer.split_to(total);
-        let whole = Whole::copy(&frame).unwrap_or_else(|| Whole::Shared(frame.freeze()));
+        let whole = Whole::copy(&frame, total).unwrap_or_else(|| Whole::Shared(frame.freeze()));
         Ok(Some(Self::of_shape(kind, header, whole)))
     }
 
@@ -325,7 +349,7 @@ impl Frame {
         let Some(Shape { kind, header, total }) = shape.filter(|it| it.total <= bytes.len()) else {
             return Ok(None);
         };
-        let whole = match Whole::copy(&bytes[..total]) {
+        let whole = match Whole::copy(bytes, total) {
             Some(copy) => {
                 bytes.advance(total);
                 copy
@@ -349,7 +373,7 @@ impl Frame {
         match rest.len().cmp(&shape.total) {
             Ordering::Less => Err(cut_short),
             Ordering::Equal => {
-                let copy = Whole::copy(rest);
+                let copy = Whole::copy(rest, rest.len());
                 let whole = reader.rest_with(copy, Whole::Shared);
                 Ok(Self::of_shape(kind, header, whole))
             }

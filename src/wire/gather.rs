@@ -38,7 +38,7 @@ impl Gather {
     pub fn push(&mut self, frame: &Frame) {
         match frame.shared() {
             Some(bytes) if bytes.len() >= MIN_SHARED => self.share(bytes.clone()),
-            _ => self.small.extend_from_slice(frame.bytes()),
+            _ => frame.append_to(&mut self.small),
         }
     }
 

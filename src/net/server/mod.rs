@@ -227,7 +227,7 @@ impl Shell {
             Output::Reply { to, request_id, assignment, by, reply } => {
                 if let Some(outbox) = self.outboxes.borrow().get(&to) {
                     outbox.fill(|out| {
-                        gather_reply(out, request_id, assignment.as_ref(), by, &reply);
+                        gather_reply(out, request_id, assignment.as_deref(), by, &reply);
                     });
                 }
             }

@@ -197,7 +197,7 @@ impl Server {
         self.turn(now);
         match (message, from) {
             (Message::Forward(forward), Link::Router(_)) => {
-                self.handle_forward(now, from, forward);
+                self.handle_forward(now, from, &forward);
             }
             (Message::Ping { number }, _) => self.send(from, Message::Pong { number }),
             (Message::WhoHolds { query, client }, _) => self.answer_who_holds(from, query, client),
@@ -278,6 +278,7 @@ impl Server {
         };
         let record = self.clients.get(client).filter(differs);
         let assignment = record.map(|record| record.assignment(&self.config.name));
+        let assignment = assignment.map(Box::new);
         self.outputs.push_back(Output::Reply { to: to.clone(), request_id, assignment, by, reply });
     }
 

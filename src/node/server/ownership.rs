@@ -36,12 +36,12 @@ enum Title {
 }
 
 impl Server {
-    pub(super) fn handle_forward(&mut self, now: Time, link: &Link, forward: Forward) {
+    pub(super) fn handle_forward(&mut self, now: Time, link: &Link, forward: &Forward) {
         if let Some(returning) = &mut self.returning {
             if returning.held_back.len() < MAX_HELD_BACK {
-                returning.held_back.push_back((link.clone(), forward));
+                returning.held_back.push_back((link.clone(), forward.clone()));
             } else {
-                self.refuse_ownership(link, &forward);
+                self.refuse_ownership(link, forward);
             }
             return;
         }
@@ -51,15 +51,15 @@ impl Server {
             let (request_id, workers) = (forward.request_id, self.config.workers);
             return self.send(link, Message::WrongWorker { request_id, workers });
         }
-        match self.title(&forward) {
+        match self.title(forward) {
             Title::Owned => self.serve(now, link, forward),
             Title::StandBy => self.serve(now, link, forward),
             Title::Adopt => {
-                self.adopt(now, &forward);
+                self.adopt(now, forward);
                 self.serve(now, link, forward);
             }
             Title::Fresh => self.handle_fresh(now, link, forward),
-            Title::Foreign => self.refuse_ownership(link, &forward),
+            Title::Foreign => self.refuse_ownership(link, forward),
         }
     }
 
@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Room is decided by our own exact count; the router only had our last status.
-    fn handle_fresh(&mut self, now: Time, link: &Link, forward: Forward) {
+    fn handle_fresh(&mut self, now: Time, link: &Link, forward: &Forward) {
         let must_serve = forward.how == How::HandedOn;
         let mut placed = self.tally.take_place(self.config.threshold);
         if !placed
@@ -109,7 +109,7 @@ impl Server {
         }
         placed = placed || self.tally.take_place(self.config.capacity);
         if !placed {
-            self.reply_busy(link, &forward);
+            self.reply_busy(link, forward);
             return;
         }
         // The tally counts it already.
@@ -117,7 +117,7 @@ impl Server {
         if must_serve {
             self.tally.increase(Count::MustServed);
         }
-        self.adopt(now, &forward);
+        self.adopt(now, forward);
         self.serve(now, link, forward);
     }
 

@@ -170,7 +170,7 @@ impl Server {
         self.tally.correct(Count::Returning, 1, 0);
         self.status_changed(now);
         for (link, forward) in held_back {
-            self.handle_forward(now, &link, forward);
+            self.handle_forward(now, &link, &forward);
         }
     }
 

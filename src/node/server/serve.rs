@@ -18,7 +18,7 @@ use std::time::Duration;
 
 impl Server {
     /// Serves a request of a client whose mirror is here.
-    pub(super) fn serve(&mut self, now: Time, link: &Link, forward: Forward) {
+    pub(super) fn serve(&mut self, now: Time, link: &Link, forward: &Forward) {
         let Ok(inner_id) = forward.inner.request_id() else {
             // The router has read the id of everything it forwards.
             return;
@@ -50,7 +50,7 @@ impl Server {
             let reply = Reply { request_id: inner_id, outcome: Outcome::UseCached { tag } };
             return self.send_reply(link, asked, reply, Some(by));
         }
-        let Some(key) = self.resolve_key(&forward, &get) else {
+        let Some(key) = self.resolve_key(forward, &get) else {
             return refuse(self, Outcome::UnknownSlot);
         };
         let pending = Pending {

@@ -80,6 +80,7 @@ fn sent(server: &mut Server) -> Vec<(Link, Message)> {
             Output::Send { to, message } => sent.push((to, message)),
             Output::Reply { to, request_id, assignment, by, reply } => {
                 let inner = reply.encode();
+                let assignment = assignment.map(|assignment| *assignment);
                 sent.push((to, Message::Reply { request_id, assignment, by, inner }));
             }
             Output::Retrieve { ticket, .. } => {

@@ -61,8 +61,8 @@ pub enum Output {
         to: Link,
         /// The router's number for the request.
         request_id: u64,
-        /// Where it differs from what the router asked under.
-        assignment: Option<Assignment>,
+        /// Where it differs from what the router asked under: seldom, so that it is kept apart.
+        assignment: Option<Box<Assignment>>,
         /// With USE_CACHED.
         by: Option<UseCachedBy>,
         /// The reply for the client.
