@@ -5,7 +5,7 @@
 //! minutes; `-- 1000 1000000` measures only those.
 //!
 //! All are measured in one process and take turns: several rounds, of which the first is dropped, and
-//! the median and the ratio to the array are printed. A *read* finds its client by what the read
+//! the least, the median and their ratios to the array are printed. A *read* finds its client by what the read
 //! before it has returned, so that it shows how long one takes; *ahead* are reads that do not depend
 //! on each other, so that the processor works on several at once. The maps get the hasher that
 //! `hashbrown` uses, and are pinned once a turn where they can be.
@@ -22,8 +22,8 @@ use understudy::assign::{Entry, ServerIndex, Table, Title};
 use understudy::wire::ClientId;
 
 const SIZES: [u64; 3] = [1_000, 1_000_000, 10_000_000];
-const ROUNDS: usize = 16;
-const STEPS: u64 = 50_000;
+const ROUNDS: usize = 32;
+const STEPS: u64 = 30_000;
 
 /// Counts the bytes that are allocated.
 struct Counting;
@@ -314,11 +314,6 @@ fn measure(store: &dyn Store, turn: Turn, threads: u64) -> f64 {
     })
 }
 
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
 fn compare(stores: &[&dyn Store], clients: u64) {
     for threads in [1, 2] {
         for (work, name) in WORKS {
@@ -329,10 +324,20 @@ fn compare(stores: &[&dyn Store], clients: u64) {
                     times.push(measure(*store, turn, threads));
                 }
             }
-            let medians: Vec<_> = times.iter_mut().map(|times| median(&mut times[1..])).collect();
-            println!("{clients} clients, {threads} threads, {name}, ns a step:");
-            for (store, time) in stores.iter().zip(&medians) {
-                println!("    {:18} {time:7.1}  x {:.2}", store.name(), time / medians[0]);
+            // The first round warms up.
+            times.iter_mut().for_each(|times| times[1..].sort_by(f64::total_cmp));
+            let (least, median) = (|of: usize| times[of][1], |of: usize| times[of][ROUNDS / 2]);
+            println!("{clients} clients, {threads} threads, {name}: ns a step, least and median");
+            for (at, store) in stores.iter().enumerate() {
+                let ratios = (least(at) / least(0), median(at) / median(0));
+                println!(
+                    "    {:18} {:7.1} {:7.1}   x {:.2} {:.2}",
+                    store.name(),
+                    least(at),
+                    median(at),
+                    ratios.0,
+                    ratios.1
+                );
             }
         }
     }

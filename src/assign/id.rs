@@ -31,8 +31,8 @@ impl Id {
     /// The number of the id's shard, and what the shard knows the id by.
     ///
     /// Routers draw ids at random, so nobody can aim at a shard or a slot; mixing is for ids that
-    /// somebody counted up. It loses nothing: multiplying by an odd number can be undone, and so can
-    /// mixing one half into the other. The products do not wait for each other.
+    /// somebody counted up. It loses nothing: multiplying by an odd number can be undone, and so
+    /// can mixing one half into the other. The products do not wait for each other.
     #[inline]
     pub(super) fn new(client: &ClientId) -> (usize, Self) {
         let whole = u128::from_le_bytes(client.0);
@@ -43,7 +43,7 @@ impl Id {
         (shard as usize, Self { first: first | MARK, second: second | MARK })
     }
 
-    /// The slot, of so many, where a search for the id starts. It keeps the order of the first
+    /// The slot, of so many, at which a search for the id starts. It keeps the order of the first
     /// halves, so that rewriting an array reads and writes memory from one end to the other.
     pub(super) fn home(self, slots: usize) -> usize {
         let fraction = self.first << FIRST_BITS;

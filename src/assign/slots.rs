@@ -70,6 +70,15 @@ impl Slot {
             value: AtomicU64::new(value),
         }
     }
+
+    fn is(&self, id: Id) -> bool {
+        self.first.load(Ordering::Relaxed) == id.first
+            && self.second.load(Ordering::Relaxed) == id.second
+    }
+
+    fn is_free(&self) -> bool {
+        self.first.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// Slots of an array of `slots` that may be taken.
@@ -193,7 +202,7 @@ impl Slots {
 
     /// Puts a client in an array that nobody else sees yet and that has room.
     fn place(&mut self, id: Id, word: u64) {
-        let mut place = id.home(self.slots.len());
+        let mut place = self.home(id);
         while peek(&mut self.slots[place].first) != 0 {
             place = if place + 1 < self.slots.len() { place + 1 } else { 0 };
         }
@@ -217,46 +226,47 @@ impl Slots {
         Ok(exchanged)
     }
 
+    /// Where the search for an id starts: not among the last slots, so that a window always fits.
+    fn home(&self, id: Id) -> usize {
+        id.home(self.slots.len().saturating_sub(WINDOW - 1).max(1))
+    }
+
     /// All slots, in the order in which an id is searched.
     fn search(&self, id: Id) -> impl Iterator<Item = &Slot> {
-        let (before, after) = self.slots.split_at(id.home(self.slots.len()));
+        let (before, after) = self.slots.split_at(self.home(id));
         after.iter().chain(before)
     }
 
     /// The slot that an id has. Another that takes one at this moment may not have got there yet.
     #[inline]
     fn find(&self, id: Id) -> Option<&Slot> {
-        let home = id.home(self.slots.len());
-        let start = home.min(self.slots.len().saturating_sub(WINDOW));
-        if let Some(window) = self.slots[start..].first_chunk::<WINDOW>() {
-            let mut at = WINDOW;
-            let mut free = false;
-            for (index, slot) in window.iter().enumerate() {
-                let first = slot.first.load(Ordering::Relaxed);
-                at = select_unpredictable(first == id.first, index, at);
-                free |= first == 0;
-            }
-            if let Some(slot) = window.get(at) {
-                // If not, another id shares the first half, and this one's slot is further on.
-                if slot.second.load(Ordering::Relaxed) == id.second {
-                    return Some(slot);
-                }
-            } else if free && start == home {
-                return None;
-            }
+        let Some(window) = self.slots[self.home(id)..].first_chunk::<WINDOW>() else {
+            return self.slots.iter().find(|slot| slot.is(id));
+        };
+        let mut at = WINDOW;
+        for (index, slot) in window.iter().enumerate() {
+            let is_it = slot.first.load(Ordering::Relaxed) == id.first;
+            at = select_unpredictable(is_it, index, at);
         }
-        self.find_far(id)
+        match window.get(at) {
+            Some(slot) if slot.is(id) => Some(slot),
+            // Another id that shares the first half. This one's slot may be further on.
+            Some(_) => self.find_far(id),
+            // The id's slot would be before the first that is free. Had it been taken only after it
+            // was looked at above, the search would have begun before that.
+            None if window.iter().any(Slot::is_free) => None,
+            None => self.find_far(id),
+        }
     }
 
     /// As [`Slots::find`], slot by slot from home on.
     #[cold]
     fn find_far(&self, id: Id) -> Option<&Slot> {
         for slot in self.search(id) {
-            let first = slot.first.load(Ordering::Relaxed);
-            if first == id.first && slot.second.load(Ordering::Relaxed) == id.second {
+            if slot.is(id) {
                 return Some(slot);
             }
-            if first == 0 {
+            if slot.is_free() {
                 return None;
             }
         }
