@@ -13,6 +13,11 @@ const FIRST_BITS: u32 = SHARD_BITS - 1;
 /// ids become one, and no half is zero: a shard tells by that which halves are taken.
 const MARK: u64 = 1 << 63;
 
+/// Odd numbers without a pattern in their bits.
+const LOW_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+const HIGH_FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
+const FOLD_FACTOR: u64 = 0xd1b5_4a32_d192_ed03;
+
 /// A client id, mixed, and without what its shard says of it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id {
@@ -26,17 +31,19 @@ impl Id {
     /// The number of the id's shard, and what the shard knows the id by.
     ///
     /// Routers draw ids at random, so nobody can aim at a shard or a slot; mixing is for ids that
-    /// somebody counted up. It is two rounds of a Feistel network, which loses nothing.
+    /// somebody counted up. It loses nothing: multiplying by an odd number can be undone, and so
+    /// can mixing one half into the other. The products do not wait for each other.
+    #[inline]
     pub(super) fn new(client: &ClientId) -> (usize, Self) {
         let whole = u128::from_le_bytes(client.0);
-        let (mut first, mut second) = (whole as u64, (whole >> 64) as u64);
-        second ^= scatter(first, 0x9e37_79b9_7f4a_7c15);
-        first ^= scatter(second, 0xd1b5_4a32_d192_ed03);
+        let (low, high) = (whole as u64, (whole >> 64) as u64);
+        let first = low.wrapping_mul(LOW_FACTOR) ^ fold(high);
+        let second = high.wrapping_mul(HIGH_FACTOR);
         let shard = (first >> (64 - FIRST_BITS) << 1) | (second >> 63);
         (shard as usize, Self { first: first | MARK, second: second | MARK })
     }
 
-    /// The slot, of so many, where a search for the id starts. It keeps the order of the first
+    /// The slot, of so many, at which a search for the id starts. It keeps the order of the first
     /// halves, so that rewriting an array reads and writes memory from one end to the other.
     pub(super) fn home(self, slots: usize) -> usize {
         let fraction = self.first << FIRST_BITS;
@@ -44,10 +51,9 @@ impl Id {
     }
 }
 
-/// Every bit of the result depends on many of `half`. Odd multipliers with no pattern in their
-/// bits.
-fn scatter(half: u64, multiplier: u64) -> u64 {
-    let product = u128::from(half) * u128::from(multiplier);
+/// Every bit of the result depends on many of `half`.
+fn fold(half: u64) -> u64 {
+    let product = u128::from(half) * u128::from(FOLD_FACTOR);
     (product >> 64) as u64 ^ product as u64
 }
 
@@ -85,18 +91,24 @@ mod tests {
         }
     }
 
+    /// By Newton's method: each step doubles the bits that are right, of which the first has three.
+    fn inverse(odd: u64) -> u64 {
+        let step = |guess: u64, _| guess.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(guess)));
+        (0..5).fold(odd, step)
+    }
+
     proptest! {
         #[test]
         fn mixing_loses_nothing(client: [u8; 16]) {
             let (shard, id) = Id::new(&ClientId(client));
             let shard = shard as u64;
             let first_bits = shard >> 1 << (64 - FIRST_BITS);
-            let mut first = (id.first & (u64::MAX >> FIRST_BITS)) | first_bits;
-            let mut second = (id.second & !MARK) | ((shard & 1) << 63);
+            let first = (id.first & (u64::MAX >> FIRST_BITS)) | first_bits;
+            let second = (id.second & !MARK) | ((shard & 1) << 63);
             prop_assert_eq!(first | MARK, id.first);
-            first ^= scatter(second, 0xd1b5_4a32_d192_ed03);
-            second ^= scatter(first, 0x9e37_79b9_7f4a_7c15);
-            let whole = u128::from(second) << 64 | u128::from(first);
+            let high = second.wrapping_mul(inverse(HIGH_FACTOR));
+            let low = (first ^ fold(high)).wrapping_mul(inverse(LOW_FACTOR));
+            let whole = u128::from(high) << 64 | u128::from(low);
             prop_assert_eq!(whole.to_le_bytes(), client);
         }
     }

@@ -22,6 +22,7 @@ impl Shard {
 
     /// What is known of a client. A reader that still has a replaced array gets what was true when
     /// it was replaced, which was after the reader began.
+    #[inline]
     pub(super) fn get(&self, id: Id, guard: &Guard) -> Option<Entry> {
         self.slots.load(guard)?.get(id)
     }
@@ -77,5 +78,64 @@ impl Shard {
         let successor = slots.and_then(Slots::successor);
         // If another was faster, what it put in place is as good.
         self.slots.replace(slots, successor, guard);
+    }
+}
+
+#[cfg(all(test, not(understudy_loom)))]
+mod tests {
+    use super::super::entry::{ServerIndex, Title};
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Ids whose searches cross: from the first slot, from the last, from all over, each alone or
+    /// with others that share its first half.
+    fn id() -> impl Strategy<Value = (u64, u64)> {
+        let number = || 0..60u64;
+        prop_oneof![
+            number().prop_map(|number| (number, 1)),
+            number().prop_map(|number| (u64::MAX - number, 1)),
+            number().prop_map(|number| (number << 50, 1)),
+            (0..4u64, 1..20u64),
+            (0..4u64, 1..20u64).prop_map(|(first, second)| (u64::MAX - first, second)),
+        ]
+    }
+
+    fn entry(term: u64) -> Entry {
+        let server = ServerIndex::new(0).unwrap();
+        Entry::new(term, 0, server, None, Title::Known).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_shard_is_a_map(
+            // Mostly growing, mostly shrinking, and both by turns.
+            phases in prop::collection::vec(
+                (1..10u32, prop::collection::vec((id(), 1..99u64, 0..10u32), 0..300)),
+                1..6,
+            )
+        ) {
+            let shard = Shard::new();
+            let mut model = HashMap::new();
+            for (removals_in_ten, steps) in phases {
+                for ((first, second), term, draw) in steps {
+                    let id = Id { first: first | 1 << 63, second };
+                    let known = model.get(&(first | 1 << 63, second)).copied();
+                    prop_assert_eq!(shard.get(id, &pin()), known);
+                    if draw < removals_in_ten {
+                        prop_assert_eq!(shard.remove_if(id, |_| true), known);
+                        model.remove(&(first | 1 << 63, second));
+                    } else {
+                        let changed = shard.update(id, |_| Some(entry(term)));
+                        prop_assert_eq!(changed, (known, Some(entry(term))));
+                        model.insert((first | 1 << 63, second), entry(term));
+                    }
+                    prop_assert_eq!(shard.size().0, model.len());
+                }
+            }
+            for ((first, second), known) in model {
+                prop_assert_eq!(shard.get(Id { first, second }, &pin()), Some(known));
+            }
+        }
     }
 }

@@ -111,6 +111,7 @@ pub struct Reader<'a> {
 
 impl Reader<'_> {
     /// What is known of a client.
+    #[inline]
     pub fn get(&self, client: &ClientId) -> Option<Entry> {
         let (shard, id) = Id::new(client);
         self.table.shards[shard].get(id, &self.guard)
