@@ -152,7 +152,8 @@ mod tests {
             let mut out = BytesMut::new();
             let key = get.key.as_ref().map(|key| &key.as_bytes()[..]);
             write_get(&mut out, get.request_id, get.slot, key, &get.validator);
-            prop_assert_eq!(&out[..], &get.encode().bytes()[..]);
+            let frame = get.encode();
+            prop_assert_eq!(&out[..], &frame.bytes()[..]);
         }
 
         #[test]

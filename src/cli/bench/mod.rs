@@ -6,6 +6,8 @@ mod live;
 mod page;
 mod plan;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use super::report::{self, Failure};
 use crate::load::{self, LoadError, Measured};
