@@ -164,7 +164,7 @@ fn what_makes_no_sense_is_asked_wrongly() {
         (&["--connections", "0"], "--connections 0"),
         (&["--in-flight", "0"], "--in-flight 0"),
         (&["--workers", "0"], "--workers 0"),
-        (&["--rate", "-1"], "--rate"),
+        (&["--rate", "0"], "--rate 0"),
         (&["--rate", "nan"], "--rate NaN"),
         (&["--keys", "0"], "--keys"),
         (&["--http3", "http://localhost/"], "such as https://localhost:8443/"),

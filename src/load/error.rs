@@ -1,5 +1,6 @@
 //! Why a run came to nothing.
 
+use crate::node::client::printable;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -12,7 +13,8 @@ pub(crate) struct LoadError {
 
 impl LoadError {
     pub(super) fn new(what: &(impl fmt::Display + ?Sized)) -> Self {
-        Self { what: what.to_string() }
+        // Some of it may be a peer's words, and ends on a terminal.
+        Self { what: printable(&what.to_string()) }
     }
 
     /// What is wrong with who listens, or does not, at an address.

@@ -2,6 +2,8 @@
 
 mod items;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use super::LoadError;
 use super::config::{LoadConfig, Mode};

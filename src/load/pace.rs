@@ -51,7 +51,7 @@ impl Pace {
     /// The planned time of a request that is to be made now, if one is.
     pub(super) fn take(&self, window: &Window, now: Instant) -> Option<Instant> {
         let Some(open) = &self.open else {
-            return (now < window.end).then_some(now);
+            return (window.start <= now && now < window.end).then_some(now);
         };
         let due = open.due(window, open.made.get());
         if due > now || due >= window.end {
@@ -72,7 +72,8 @@ impl Pace {
         let Some(open) = &self.open else {
             return 0;
         };
-        open.before(window, window.end) - open.before(window, window.begin).max(open.made.get())
+        let first = open.before(window, window.begin).max(open.made.get());
+        open.before(window, window.end).saturating_sub(first)
     }
 }
 
@@ -113,6 +114,7 @@ mod tests {
     #[test]
     fn without_a_plan_the_next_one_follows_at_once_until_the_end() {
         let (pace, window) = (Pace::new(None, 3, 8), window(1));
+        assert_eq!(pace.take(&window, window.start - SECOND), None);
         assert_eq!(pace.take(&window, window.begin), Some(window.begin));
         assert_eq!(pace.take(&window, window.end), None);
         assert_eq!((pace.due(&window, 0), pace.not_made(&window)), (None, 0));

@@ -152,29 +152,45 @@ async fn measure(
     window: &mut watch::Receiver<Option<Window>>,
     sender: &mpsc::UnboundedSender<FromWorker>,
 ) -> Result<WireBytes, LoadError> {
-    let times = || shared.window().expect("the run has begun");
-    let begin = times().begin;
-    tokio::time::sleep_until(begin.min(times().end).into()).await;
+    sleep_until(shared, window, |times| times.start).await?;
+    shared.ring_all();
+    sleep_until(shared, window, |times| times.begin).await?;
     let before = shared.wire_bytes();
+    let mut is_over = false;
     for interval in 0.. {
-        let next = begin + INTERVAL * (interval as u32 + 1);
+        if is_over {
+            break;
+        }
+        let next = INTERVAL * (interval as u32 + 1);
+        is_over = sleep_until(shared, window, |times| times.begin + next).await?;
+        if sender.send(FromWorker::Counted(interval, shared.take_tally())).is_err() {
+            return Err(LoadError::given_up());
+        }
+    }
+    let after = shared.wire_bytes();
+    Ok(WireBytes { received: after.received - before.received, sent: after.sent - before.sent })
+}
+
+/// Sleeps until then, or until the end of the run, which may come nearer meanwhile. Returns whether
+/// that was reached.
+async fn sleep_until(
+    shared: &Shared,
+    window: &mut watch::Receiver<Option<Window>>,
+    time: impl Fn(&Window) -> Instant,
+) -> Result<bool, LoadError> {
+    loop {
+        let times = shared.window().expect("the run has begun");
         tokio::select! {
-            () = tokio::time::sleep_until(next.min(times().end).into()) => {}
+            () = tokio::time::sleep_until(time(&times).min(times.end).into()) => {
+                return Ok(time(&times) >= times.end);
+            }
             changed = window.changed() => {
                 changed.map_err(|_| LoadError::given_up())?;
                 let changed = *window.borrow_and_update();
                 shared.set_window(changed.expect("it is never taken back"));
             }
         }
-        if sender.send(FromWorker::Counted(interval, shared.take_tally())).is_err() {
-            return Err(LoadError::given_up());
-        }
-        if Instant::now() >= times().end {
-            break;
-        }
     }
-    let after = shared.wire_bytes();
-    Ok(WireBytes { received: after.received - before.received, sent: after.sent - before.sent })
 }
 
 /// Waits for the answers that are still to come, at most for a while.

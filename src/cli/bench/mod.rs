@@ -6,6 +6,8 @@ mod live;
 mod page;
 mod plan;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use super::report::{self, Failure};
 use crate::load::{self, LoadError, Measured};
@@ -66,7 +68,7 @@ pub(super) struct Arguments {
     /// What is said of copies.
     #[arg(long, value_enum, default_value_t)]
     validator: ValidatorArgument,
-    /// Connections, spread over as many sockets, up to 1,024.
+    /// Connections, spread over as many sockets, up to 128.
     #[arg(long, value_name = "N", default_value_t = 8)]
     connections: usize,
     /// Requests in flight on each connection.

@@ -21,10 +21,11 @@ pub(super) fn render(config: &LoadConfig, measured: &Measured) -> String {
     let (mode, keys, in_flight) = (config.mode.name(), measured.keys, config.in_flight);
     let _ = writeln!(
         text,
-        "{mode}, validator {}: {} connections, {in_flight} in flight on each, {keys} keys\n{pace}\n",
+        "{mode}, validator {}: {} connections, {in_flight} in flight on each, {keys} keys",
         claim(config.claim),
         config.connections,
     );
+    let _ = writeln!(text, "{pace}\n");
     let count = |name: &str, count: u64| vec![name.to_owned(), count.to_string()];
     let mut rows = vec![count("requests", total.replies() + total.failures())];
     for kind in ReplyKind::ALL.into_iter().filter(|kind| total.of(*kind) > 0) {

@@ -221,9 +221,12 @@ impl Filler<'_> {
                 Ok(())
             }
             Message::Retry(position) => {
-                let slot = self.asked(position).slot;
-                self.holdings.slots.forget_name(slot);
-                self.ask(position, slot, Ask::Fill, self.now);
+                // A peer that answered twice may have settled it meanwhile.
+                let asked = self.positions[position].asked.as_ref();
+                if let Some(slot) = asked.filter(|it| it.ask == Ask::Fill).map(|it| it.slot) {
+                    self.holdings.slots.forget_name(slot);
+                    self.ask(position, slot, Ask::Fill, self.now);
+                }
                 Ok(())
             }
             Message::Leave => {
