@@ -174,17 +174,14 @@ impl Slots {
         size_of::<Self>() + size_of_val(&*self.slots)
     }
 
-    /// Ends all change, and gives a new array with the clients that are known; `None` if there are
-    /// none. Many may do this at once, and all get the same.
-    pub(super) fn successor(&self) -> Option<Self> {
+    /// Ends all change, and gives a new array with the clients that are known, and room for at
+    /// least one more. Many may do this at once, and all get the same.
+    pub(super) fn successor(&self) -> Self {
         let mut known = 0;
         for slot in &self.slots {
             // Acquired as the halves are read next, released as others may still read this word.
             let word = slot.value.fetch_or(FROZEN, Ordering::AcqRel);
             known += usize::from(word & !FROZEN != 0);
-        }
-        if known == 0 {
-            return None;
         }
         let mut new = Self::new(known);
         for slot in &self.slots {
@@ -197,7 +194,7 @@ impl Slots {
         }
         new.taken = AtomicU32::new(known as u32);
         new.known = AtomicU32::new(known as u32);
-        Some(new)
+        new
     }
 
     /// Puts a client in an array that nobody else sees yet and that has room.
