@@ -1,15 +1,15 @@
 //! The assignment table beside the concurrent maps that one would take instead, and beside the
 //! least that any table costs: one read of an array at a place that is known.
 //!
-//! `cargo bench --no-default-features --bench table` measures all sizes and takes about a
-//! minute; `-- 1000 1000000` measures only those.
+//! `cargo bench --no-default-features --bench table` measures all sizes and takes about a minute;
+//! `-- 1000 1000000` measures only those.
 //!
-//! All are measured in one process and take turns: several rounds, of which the first is dropped, and
-//! the least, the median and their ratios to the array are printed. A *read* finds its client by what the read
-//! before it has returned, so that it shows how long one takes; *ahead* are reads that do not depend
-//! on each other, so that the processor works on several at once, and *hot* the same for 128 clients
-//! only. The maps get the hasher that
-//! `hashbrown` uses, and are pinned once a turn where they can be.
+//! All are measured in one process and take turns: several rounds, of which the first is dropped.
+//! The least, the median and their ratios to the array are printed. A *read* finds its client by
+//! what the read before it has returned, so that it shows how long one takes; *ahead* are reads that
+//! do not depend on each other, so that the processor works on several at once, and *hot* the same
+//! for 128 clients only. The maps get the hasher that `hashbrown` uses, and are pinned once a turn
+//! where they can be.
 
 #![allow(unsafe_code)] // The allocator that counts.
 

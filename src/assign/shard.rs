@@ -2,8 +2,9 @@
 //! clients, full of slots that removed ones left, or too large.
 //!
 //! To replace an array is to freeze it, to copy it and to exchange the pointer. Whoever finds that
-//! it is due does all of it, also when another has begun: nobody waits. Both get the same copy, one
-//! of them puts its own in place, the other one drops its own and goes on with what is there.
+//! it is due does all of it, also when another has begun: nobody waits. It makes its own change in
+//! its copy before it puts that in place. So where one has to try again, another has come to its
+//! end: two that grow a shard at once cannot for ever freeze what the other is about to fill.
 
 use super::entry::Entry;
 use super::id::Id;
