@@ -6,8 +6,8 @@
 //!
 //! All are measured in one process and take turns: several rounds, of which the first is dropped.
 //! The least, the median and their ratios to the array are printed. A *read* finds its client by
-//! what the read before it has returned, so that it shows how long one takes; *ahead* are reads that
-//! do not depend on each other, so that the processor works on several at once, and *hot* the same
+//! what the read before it has returned, so that it shows how long one takes; *ahead* are reads
+//! that do not depend on each other, so that the processor works on several at once, and *hot* the same
 //! for 128 clients only. The maps get the hasher that `hashbrown` uses, and are pinned once a turn
 //! where they can be.
 
@@ -302,8 +302,8 @@ fn filled<S: Store>(make: impl FnOnce() -> S, clients: u64) -> S {
     let bytes = (ALLOCATED.load(Ordering::Relaxed) - before) as f64 / clients as f64;
     let name = store.name();
     println!(
-        "{name:18} {bytes:6.1} bytes a client; {each:6.0} ns a new client, the longest {} us, {long} \
-         above 1 ms",
+        "{name:18} {bytes:6.1} bytes a client; {each:6.0} ns a new client, the longest {} us, \
+         {long} above 1 ms",
         longest.as_micros()
     );
     store
