@@ -83,8 +83,8 @@ mod tests {
                 assert!(distinct.insert((shard, id.first, id.second)));
                 assert!(id.first != 0 && id.second != 0);
             }
-            // On average 64 and 32.8. Where only the high half counts up, half of the shards do the
-            // work: one bit of their number comes from a half that such ids leave alone.
+            // On average 64 and 32.8. Where only the low half counts up, half of the shards do the
+            // work: one bit of their number comes from the high half alone.
             let (shard_limit, home_limit) = (3 * 64, 3 * 33);
             assert!(shards.iter().max() < Some(&shard_limit), "way {way}: {shards:?}");
             assert!(homes.iter().max() < Some(&home_limit), "way {way}: {homes:?}");

@@ -11,10 +11,16 @@
 //!   is replaced by a larger or a cleaner one while readers still read the old one (`pointer`).
 //!
 //! The algorithm of a shard is checked by [loom](https://docs.rs/loom) over every order in which
-//! its threads may take turns; `model.rs` has the models and the command. The only unsafe code is
-//! in `pointer.rs`, and none of it turns numbers into pointers, so that Miri can follow it all:
-//! `MIRIFLAGS=-Zmiri-ignore-leaks cargo +nightly miri test --no-default-features --lib assign`
-//! (what the epochs have not freed by the end of the process is no leak).
+//! two threads may take turns, and many of three; `model.rs` has the models and the command.
+//!
+//! The only unsafe code is in `pointer.rs`. None of it turns numbers into pointers, so that Miri
+//! can follow it all. The epochs of crossbeam do, and what they have not freed by the end of the
+//! process is no leak, hence the flags:
+//!
+//! ```text
+//! MIRIFLAGS="-Zmiri-permissive-provenance -Zmiri-ignore-leaks" \
+//!     cargo +nightly miri test --no-default-features --lib assign::
+//! ```
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

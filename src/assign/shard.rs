@@ -2,13 +2,16 @@
 //! clients, full of slots that removed ones left, or too large.
 //!
 //! To replace an array is to freeze it, to copy it and to exchange the pointer. Whoever finds that
-//! it is due does all of it, also when another has begun: nobody waits. Both get the same copy, one
-//! of them puts its own in place, the other one drops its own and goes on with what is there.
+//! it is due does all of it, also when another has begun: nobody waits. It makes its own change in
+//! its copy before it puts that in place. So where one has to try again, another has come to its
+//! end: two that grow a shard at once cannot for ever freeze what the other is about to fill.
 
 use super::entry::Entry;
 use super::id::Id;
 use super::pointer::{Guard, Pointer, pin};
 use super::slots::{MustReplace, Slots};
+
+const ROOM: &str = "a copy that nobody else has is not frozen, and has room";
 
 pub(super) struct Shard {
     /// Null: no client, which costs no memory.
@@ -38,11 +41,14 @@ impl Shard {
             let slots = self.slots.load(&guard);
             match slots.map(|slots| slots.update(id, &mut change)) {
                 Some(Ok(changed)) => return changed,
-                Some(Err(MustReplace)) => self.replace(slots, &guard),
+                // No memory for a client that is not to be known.
                 None if change(None).is_none() => return (None, None),
-                None => {
-                    self.slots.replace(None, Some(Slots::new(0)), &guard);
-                }
+                None | Some(Err(MustReplace)) => {}
+            }
+            let new = slots.map_or_else(|| Slots::new(0), Slots::successor);
+            let changed = new.update(id, &mut change).expect(ROOM);
+            if self.replace(slots, new, &guard) {
+                return changed;
             }
         }
     }
@@ -56,14 +62,17 @@ impl Shard {
         let guard = pin();
         loop {
             let slots = self.slots.load(&guard)?;
-            match slots.remove_if(id, &mut condition) {
-                Ok(removed) => {
-                    if removed.is_some() && slots.is_wasteful() {
-                        self.replace(Some(slots), &guard);
-                    }
-                    return removed;
+            if let Ok(removed) = slots.remove_if(id, &mut condition) {
+                if removed.is_some() && slots.is_wasteful() {
+                    // If another was faster, what it put in place will do.
+                    self.replace(Some(slots), slots.successor(), &guard);
                 }
-                Err(MustReplace) => self.replace(Some(slots), &guard),
+                return removed;
+            }
+            let new = slots.successor();
+            let removed = new.remove_if(id, &mut condition).expect(ROOM);
+            if self.replace(Some(slots), new, &guard) {
+                return removed;
             }
         }
     }
@@ -74,10 +83,9 @@ impl Shard {
         self.slots.load(&guard).map_or((0, 0), |slots| (slots.known(), slots.bytes()))
     }
 
-    fn replace(&self, slots: Option<&Slots>, guard: &Guard) {
-        let successor = slots.and_then(Slots::successor);
-        // If another was faster, what it put in place is as good.
-        self.slots.replace(slots, successor, guard);
+    fn replace(&self, old: Option<&Slots>, new: Slots, guard: &Guard) -> bool {
+        let new = (new.known() > 0).then_some(new);
+        self.slots.replace(old, new, guard)
     }
 }
 

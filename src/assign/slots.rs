@@ -174,17 +174,15 @@ impl Slots {
         size_of::<Self>() + size_of_val(&*self.slots)
     }
 
-    /// Ends all change, and gives a new array with the clients that are known; `None` if there are
-    /// none. Many may do this at once, and all get the same.
-    pub(super) fn successor(&self) -> Option<Self> {
+    /// Ends all change, and gives a new array with the clients that are known, and room for at
+    /// least one more. Many may do this at once, and all get the same.
+    pub(super) fn successor(&self) -> Self {
         let mut known = 0;
         for slot in &self.slots {
-            // Acquired as the halves are read next, released as others may still read this word.
+            // Acquired: what the writers of all words knew is to be known to readers of the copy.
+            // Released: this word may still be read here.
             let word = slot.value.fetch_or(FROZEN, Ordering::AcqRel);
             known += usize::from(word & !FROZEN != 0);
-        }
-        if known == 0 {
-            return None;
         }
         let mut new = Self::new(known);
         for slot in &self.slots {
@@ -197,7 +195,7 @@ impl Slots {
         }
         new.taken = AtomicU32::new(known as u32);
         new.known = AtomicU32::new(known as u32);
-        Some(new)
+        new
     }
 
     /// Puts a client in an array that nobody else sees yet and that has room.
@@ -252,8 +250,8 @@ impl Slots {
             Some(slot) if slot.is(id) => Some(slot),
             // Another id that shares the first half. This one's slot may be further on.
             Some(_) => self.find_far(id),
-            // The id's slot would be before the first that is free. Had it been taken only after it
-            // was looked at above, the search would have begun before that.
+            // The id's slot would be before the first that is free. If it was taken only after it
+            // was looked at above, the client was not known while the search was under way.
             None if window.iter().any(Slot::is_free) => None,
             None => self.find_far(id),
         }
