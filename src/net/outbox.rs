@@ -9,7 +9,7 @@
 
 use crate::wire::Frame;
 use crate::wire::gather::Gather;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 
 /// With so many bytes waiting, no more requests are read from the peer.
 const HIGH_WATER: usize = 1024 * 1024;
+/// A client that does not acknowledge a few bytes keeps so many from being used again.
+const BLOCK_SIZE: usize = 16 * 1024;
 
 #[derive(Default)]
 struct Inner {
@@ -158,7 +160,27 @@ impl Outbox {
     }
 }
 
-/// Writes small frames as one copy, as much as the transport takes now; `true` if nothing is left.
+thread_local! {
+    /// Room for small frames of all streams of this thread's worker, one behind the other: so that
+    /// a write costs no allocation of its own.
+    static BLOCK: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// A copy of small frames that can be handed to the transport.
+fn copy(small: &[u8]) -> Bytes {
+    if small.len() > BLOCK_SIZE / 4 {
+        return Bytes::copy_from_slice(small);
+    }
+    BLOCK.with_borrow_mut(|block| {
+        if block.capacity() < small.len() {
+            *block = BytesMut::with_capacity(BLOCK_SIZE);
+        }
+        block.extend_from_slice(small);
+        block.split().freeze()
+    })
+}
+
+/// Writes small frames in one piece, as much as the transport takes now; `true` if nothing is left.
 /// What else waits, large bodies, is for [`quinn::SendStream::write_all_chunks`].
 fn write_at_once(
     stream: &mut quinn::SendStream,
@@ -170,11 +192,12 @@ fn write_at_once(
     if small.is_empty() {
         return Ok(true);
     }
+    let mut piece = [copy(small)];
     // Whoever waits for room polls again with a waker of its own.
     let mut context = Context::from_waker(Waker::noop());
-    let Poll::Ready(written) = pin!(stream.write(small)).poll(&mut context) else {
+    let Poll::Ready(written) = pin!(stream.write_chunks(&mut piece)).poll(&mut context) else {
         return Ok(false);
     };
-    waiting.skip_small(written?);
+    waiting.skip_small(written?.bytes);
     Ok(waiting.is_empty())
 }

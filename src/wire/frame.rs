@@ -337,8 +337,13 @@ impl Frame {
         else {
             return Ok(None);
         };
-        let frame = buffer.split_to(total);
-        let whole = Whole::copy(&frame, total).unwrap_or_else(|| Whole::Shared(frame.freeze()));
+        let whole = match Whole::copy(buffer, total) {
+            Some(copy) => {
+                buffer.advance(total);
+                copy
+            }
+            None => Whole::Shared(buffer.split_to(total).freeze()),
+        };
         Ok(Some(Self::of_shape(kind, header, whole)))
     }
 

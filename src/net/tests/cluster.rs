@@ -119,7 +119,7 @@ impl Cluster {
             _router: part,
             _files: files,
         };
-        cluster.wait_until_ready();
+        block_on(cluster.wait_until_ready());
         cluster
     }
 
@@ -132,22 +132,21 @@ impl Cluster {
     }
 
     /// Waits until every worker of the router is linked to the server as it is now.
-    pub(super) fn wait_until_ready(&self) {
-        let ready = || {
+    async fn wait_until_ready(&self) {
+        wait_until(async || {
             let look = |shell: &std::rc::Rc<router::Shell>| shell.with(|node, _| node.is_ready());
-            let all = block_on(self.inspectors.look(look));
-            all.is_some_and(|all| all.into_iter().all(|ready| ready))
-        };
-        wait_until(ready);
+            self.inspectors.look(look).await.is_some_and(|all| all.into_iter().all(|ready| ready))
+        })
+        .await;
     }
 }
 
 /// Looks again and again until something is so.
-pub(super) fn wait_until(mut is_so: impl FnMut() -> bool) {
+pub(super) async fn wait_until(mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
-    while !is_so() {
+    while !is_so().await {
         assert!(start.elapsed() < PATIENCE, "it never came about");
-        std::thread::sleep(Duration::from_millis(5));
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client that writes its frames by hand.
 
+use super::cluster::PATIENCE;
 use crate::config::bundled;
 use crate::net::frames::FrameReader;
 use crate::wire::frame::MAX_PAYLOAD;
@@ -72,7 +73,8 @@ impl Lane {
     /// The next reply's frame; announcements are passed over.
     pub(super) async fn next_frame(&mut self) -> Frame {
         loop {
-            let frame = self.frames.next().await.expect("frames").expect("a frame");
+            let next = tokio::time::timeout(PATIENCE, self.frames.next()).await;
+            let frame = next.expect("an answer in time").expect("frames").expect("a frame");
             if frame.kind() != FrameType::Assigned {
                 return frame;
             }

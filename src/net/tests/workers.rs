@@ -86,23 +86,23 @@ async fn misdirected(cluster: &Cluster) -> u64 {
 #[test]
 fn a_server_that_restarts_with_another_worker_count_is_asked_at_the_right_one() {
     let mut cluster = Cluster::start(2, sample());
-    let mut lane = block_on(Lane::connect(cluster.router));
-    for workers in [3, 1, 4] {
-        cluster.restart_server(workers, sample());
-        let linked = |cluster: &Cluster| {
-            let look = |shell: &std::rc::Rc<crate::net::router::Shell>| shell.links();
-            let all = block_on(cluster.inspectors.look(look)).expect("all workers answer");
-            all.into_iter().all(|links| links == [workers])
-        };
-        wait_until(|| linked(&cluster));
-        block_on(async {
-            // The server lost all it knew: it is asked who the client is, and lists it afresh.
+    block_on(async {
+        let mut lane = Lane::connect(cluster.router).await;
+        for workers in [3, 1, 4] {
+            cluster.restart_server(workers, sample());
+            wait_until(async || {
+                let look = |shell: &std::rc::Rc<crate::net::router::Shell>| shell.links();
+                let all = cluster.inspectors.look(look).await.expect("all workers answer");
+                all.into_iter().all(|links| links == [workers])
+            })
+            .await;
+            // The server lost all it knew: it is asked who has the client, and lists it afresh.
             let again = lane.get(0, Some(&key("/items/1k.bin"))).await;
             assert!(matches!(again, Outcome::Full { .. }), "{again:?}");
             let owner = lane.client.owner(workers as u64) as usize;
             assert_eq!(listed(&cluster).await[owner], [lane.client]);
-        });
-    }
+        }
+    });
 }
 
 /// Panics when it is asked for one key.
