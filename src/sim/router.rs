@@ -273,11 +273,11 @@ impl World {
                     self.send_frame(id, ACCEPTOR, Stream::Lane, &frame);
                 }
             }
-            Output::ToServer { server, worker, message } => {
+            Output::ToServer { server, worker, frame } => {
                 let id = self.router(seat).and_then(|it| it.servers.get(&server)).copied();
                 if let Some(id) = id {
                     let stream = Stream::Frames(worker as usize);
-                    self.send_bytes(id, DIALLER, stream, gathered(|out| message.gather(out)));
+                    self.send_bytes(id, DIALLER, stream, gathered(|out| out.push(&frame)));
                 }
             }
             Output::Admitted { client, admission } => self.tell_others(seat, client, admission),

@@ -7,7 +7,7 @@ use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, REDIAL_DELAY, Seat, 
 use crate::cluster::Tally;
 use crate::mirror::Version;
 use crate::node::server::{Link, Output, Server, ServerConfig, unmirrored_trailer};
-use crate::wire::backplane::{Message, gather_reply};
+use crate::wire::backplane::{Message, gather_reply, use_cached_frame};
 use crate::wire::gather::Gather;
 use crate::wire::{Name, Time};
 use bytes::Bytes;
@@ -262,6 +262,10 @@ impl World {
         match output {
             Output::Send { to, message } => {
                 self.send_to_link(seat, &to, |out| message.gather(out));
+            }
+            Output::UseCached { to, request_id, by, inner_id, tag } => {
+                let frame = use_cached_frame(request_id, by, inner_id, &tag);
+                self.send_to_link(seat, &to, |out| out.push(&frame));
             }
             Output::Reply { to, request_id, assignment, by, reply } => {
                 self.note_answer(seat.0, &to, request_id, &reply);

@@ -15,6 +15,7 @@ pub const MAX_BACKPLANE_PAYLOAD: usize = MAX_PAYLOAD + 1024;
 /// Longest code text of an error, in bytes.
 pub const MAX_ERROR_TEXT: usize = 512;
 
+const _: () = assert!(MAX_IN_PLACE < 64, "the length of a frame in place takes one byte");
 const _: () = assert!(
     MAX_PAYLOAD >= MAX_INLINE_BODY + super::headers::MAX_HEADER_BLOCK + 64,
     "a full reply must fit a frame"
@@ -238,6 +239,36 @@ impl Frame {
         let mut whole = BytesMut::with_capacity(64);
         let header = Self::append(&mut whole, kind, limit, 0, fill);
         Self::of_shape(kind, header, Whole::Shared(whole.freeze()))
+    }
+
+    /// Builds a frame whose payload is known to have `length` bytes, which `fill` writes: in place if
+    /// they are few.
+    ///
+    /// # Panics
+    /// If `fill` writes another number of bytes, or more than `limit`.
+    pub(super) fn build_exact(
+        kind: FrameType,
+        limit: usize,
+        length: usize,
+        fill: impl FnOnce(&mut &mut [u8]),
+    ) -> Self {
+        const HEADER: usize = 2;
+        if length > MAX_IN_PLACE - HEADER {
+            return Self::build(kind, limit, |out| {
+                let start = out.len();
+                out.put_bytes(0, length);
+                Self::fill_exact(&mut out[start..], fill);
+            });
+        }
+        let mut bytes = [0; MAX_IN_PLACE];
+        bytes[..HEADER].copy_from_slice(&[kind as u8, length as u8]);
+        Self::fill_exact(&mut bytes[HEADER..HEADER + length], fill);
+        Self::of_shape(kind, HEADER, Whole::InPlace { length: (HEADER + length) as u8, bytes })
+    }
+
+    fn fill_exact(mut out: &mut [u8], fill: impl FnOnce(&mut &mut [u8])) {
+        fill(&mut out);
+        assert!(out.is_empty(), "{} bytes are missing of a frame", out.len());
     }
 
     fn of_shape(kind: FrameType, header: usize, whole: Whole) -> Self {

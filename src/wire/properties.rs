@@ -1,15 +1,15 @@
 //! What holds for every frame: it survives the wire, and no bytes at all make a decoder panic.
 
-use super::backplane::{Message, ServerHello, UseCachedBy, gather_reply};
+use super::backplane::{Message, ServerHello, UseCachedBy, gather_reply, use_cached_frame};
 use super::codec::{Reader, put};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
 use super::gather::Gather;
-use super::lane::{BodyStart, Get, Reply};
+use super::lane::{BodyStart, Get, Outcome, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Welcome};
 use super::strategies;
 use super::token::Token;
-use super::types::Name;
+use super::types::{Name, Tag};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
@@ -141,6 +141,19 @@ proptest! {
         gather.take(&mut pieces);
         prop_assert_eq!(pieces.concat(), single);
         prop_assert!(gather.is_empty());
+    }
+
+    #[test]
+    fn frames_of_a_known_size_are_the_same_as_others(
+        forward in strategies::forward(),
+        (request_id, inner_id, tag) in (strategies::number(), strategies::number(), any::<[u8; 16]>()),
+    ) {
+        let exact = forward.encode_frame();
+        prop_assert_eq!(exact, Message::Forward(forward).encode());
+        let (tag, by) = (Tag(tag), UseCachedBy::Mirror);
+        let inner = Reply { request_id: inner_id, outcome: Outcome::UseCached { tag } }.encode();
+        let reply = Message::Reply { request_id, assignment: None, by: Some(by), inner };
+        prop_assert_eq!(use_cached_frame(request_id, by, inner_id, &tag), reply.encode());
     }
 
     #[test]

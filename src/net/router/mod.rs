@@ -283,10 +283,10 @@ impl Shell {
                     self.unflushed.borrow_mut().push(outbox.clone());
                 }
             }
-            Output::ToServer { server, worker, message } => {
+            Output::ToServer { server, worker, frame } => {
                 let servers = self.servers.borrow();
                 if let Some(outbox) = server_io(&servers, server).and_then(|io| io.outbox(worker)) {
-                    outbox.fill(|out| message.gather(out));
+                    outbox.push(&frame);
                 }
             }
             Output::Admitted { client, admission } => self.tell_others(client, admission),

@@ -21,7 +21,7 @@ use crate::cluster::Tally;
 use crate::config::{self, ServerConfig};
 use crate::node::server::{Link, Output, Retrieved, Server};
 use crate::source::{self, SharedSource, SourceError, Unmirrored};
-use crate::wire::backplane::{Message, Role, gather_reply};
+use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
 use crate::wire::session::CloseCode;
 use crate::wire::{Key, Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
@@ -224,6 +224,11 @@ impl Shell {
     fn carry_out(self: &Rc<Self>, output: Output) {
         match output {
             Output::Send { to, message } => self.send(&to, &message),
+            Output::UseCached { to, request_id, by, inner_id, tag } => {
+                if let Some(outbox) = self.outboxes.borrow().get(&to) {
+                    outbox.push(&use_cached_frame(request_id, by, inner_id, &tag));
+                }
+            }
             Output::Reply { to, request_id, assignment, by, reply } => {
                 if let Some(outbox) = self.outboxes.borrow().get(&to) {
                     outbox.fill(|out| {

@@ -7,7 +7,7 @@
 use super::{Output, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, How, Message, Status};
+use crate::wire::backplane::{Forward, How, Status};
 use crate::wire::{Assignment, ClientId, Epoch, Time};
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
@@ -72,9 +72,10 @@ impl Router {
             How::Known => Vec::new(),
             _ => self.assignments.former(&request.client),
         };
-        let (client, inner) = (request.client, request.frame.clone());
+        let client = request.client;
         let deadline_ms = request.deadline.since(now).as_millis() as u64;
-        let message = Message::Forward(Forward {
+        let inner = request.frame.clone();
+        let forward = Forward {
             request_id: self.requests.insert(request),
             client,
             term: entry.term(),
@@ -84,10 +85,11 @@ impl Router {
             deadline_ms,
             former,
             inner,
-        });
+        };
         let server = entry.primary();
         let worker = client.owner(self.servers.workers(server));
-        self.outputs.push_back(Output::ToServer { server, worker, message });
+        let frame = forward.encode_frame();
+        self.outputs.push_back(Output::ToServer { server, worker, frame });
     }
 
     pub(super) fn wait(&mut self, mut request: Request) {

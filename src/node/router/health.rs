@@ -65,8 +65,8 @@ impl Router {
         let number = self.number();
         for (server, known) in self.servers.iter().filter(|(_, known)| known.linked) {
             for worker in 0..known.heard.len() as u64 {
-                let message = Message::Ping { number };
-                self.outputs.push_back(Output::ToServer { server, worker, message });
+                let frame = Message::Ping { number }.encode();
+                self.outputs.push_back(Output::ToServer { server, worker, frame });
             }
         }
     }

@@ -105,7 +105,7 @@ pub enum Output {
         /// Which of its workers.
         worker: u64,
         /// What.
-        message: Message,
+        frame: Frame,
     },
     /// A client that may have a session with another worker has a newer one here.
     Admitted {
@@ -244,6 +244,6 @@ impl Router {
     /// Sends to the worker that owns the client on a server.
     fn send_to_owner(&mut self, server: ServerIndex, client: &ClientId, message: Message) {
         let worker = client.owner(self.servers.workers(server));
-        self.outputs.push_back(Output::ToServer { server, worker, message });
+        self.outputs.push_back(Output::ToServer { server, worker, frame: message.encode() });
     }
 }

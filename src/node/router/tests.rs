@@ -92,9 +92,10 @@ fn connect(
 /// What is forwarded, and to which worker of which server.
 fn forwards(outputs: Vec<Output>) -> Vec<(ServerIndex, u64, Forward)> {
     let forward = |output| match output {
-        Output::ToServer { server, worker, message: Message::Forward(forward) } => {
-            Some((server, worker, forward))
-        }
+        Output::ToServer { server, worker, frame } => match Message::decode(&frame) {
+            Ok(Message::Forward(forward)) => Some((server, worker, forward)),
+            _ => None,
+        },
         _ => None,
     };
     outputs.into_iter().filter_map(forward).collect()

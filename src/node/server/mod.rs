@@ -24,7 +24,7 @@ mod tests;
 use crate::cluster::{Board, Choice, Count, Tally};
 use crate::mirror::{Items, Mirror, Store, Version};
 use crate::wire::backplane::{Forward, Message, SelfState, UseCachedBy};
-use crate::wire::lane::{Reply, Validator};
+use crate::wire::lane::{Outcome, Reply, Validator};
 use crate::wire::{Assignment, ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -195,10 +195,10 @@ impl Server {
     /// A message came in over a link.
     pub fn handle_message(&mut self, now: Time, from: &Link, message: Message) {
         self.turn(now);
+        if let (Message::Forward(forward), Link::Router(_)) = (&message, from) {
+            return self.handle_forward(now, from, forward);
+        }
         match (message, from) {
-            (Message::Forward(forward), Link::Router(_)) => {
-                self.handle_forward(now, from, &forward);
-            }
             (Message::Ping { number }, _) => self.send(from, Message::Pong { number }),
             (Message::WhoHolds { query, client }, _) => self.answer_who_holds(from, query, client),
             (message, Link::Server(name, worker)) => {
@@ -244,13 +244,13 @@ impl Server {
     }
 
     fn send(&mut self, to: &Link, message: Message) {
-        self.outputs.push_back(Output::Send { to: to.clone(), message });
+        self.outputs.push_back(Output::Send { to: to.clone(), message: Box::new(message) });
     }
 
     /// Sends to the worker that owns the client on another server.
     fn send_to_owner(&mut self, name: &Name, client: &ClientId, message: Message) {
         let worker = client.owner(self.workers_of(name));
-        self.outputs.push_back(Output::Send { to: Link::Server(name.clone(), worker), message });
+        self.send(&Link::Server(name.clone(), worker), message);
     }
 
     /// Sends to all workers of another server.
@@ -278,8 +278,13 @@ impl Server {
         };
         let record = self.clients.get(client).filter(differs);
         let assignment = record.map(|record| record.assignment(&self.config.name));
-        let assignment = assignment.map(Box::new);
-        self.outputs.push_back(Output::Reply { to: to.clone(), request_id, assignment, by, reply });
+        let to = to.clone();
+        if let (Outcome::UseCached { tag }, Some(by), None) = (&reply.outcome, by, &assignment) {
+            let (inner_id, tag) = (reply.request_id, *tag);
+            return self.outputs.push_back(Output::UseCached { to, request_id, by, inner_id, tag });
+        }
+        let (assignment, reply) = (assignment.map(Box::new), Box::new(reply));
+        self.outputs.push_back(Output::Reply { to, request_id, assignment, by, reply });
     }
 
     /// Every input passes here: the loop turned, and perhaps had stood still before.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::node::Planted;
-use crate::wire::backplane::{How, Status};
+use crate::wire::backplane::{How, Status, use_cached_frame};
 use crate::wire::frame::FrameType;
 use crate::wire::lane::Get;
 
@@ -77,7 +77,11 @@ fn sent(server: &mut Server) -> Vec<(Link, Message)> {
     let mut sent = Vec::new();
     while let Some(output) = server.poll_output() {
         match output {
-            Output::Send { to, message } => sent.push((to, message)),
+            Output::Send { to, message } => sent.push((to, *message)),
+            Output::UseCached { to, request_id, by, inner_id, tag } => {
+                let frame = use_cached_frame(request_id, by, inner_id, &tag);
+                sent.push((to, Message::decode(&frame).expect("a REPLY")));
+            }
             Output::Reply { to, request_id, assignment, by, reply } => {
                 let inner = reply.encode();
                 let assignment = assignment.map(|assignment| *assignment);

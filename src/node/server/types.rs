@@ -4,7 +4,7 @@ use crate::mirror::Version;
 use crate::node::Planted;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::Reply;
-use crate::wire::{Assignment, HeaderBlock, Key, Name};
+use crate::wire::{Assignment, HeaderBlock, Key, Name, Tag};
 use std::sync::Arc;
 
 /// What one worker of a server is told about itself.
@@ -53,9 +53,22 @@ pub enum Output {
         /// Where to.
         to: Link,
         /// What.
-        message: Message,
+        message: Box<Message>,
     },
-    /// Send a router the reply to a request.
+    /// Send a router USE_CACHED, which most replies are.
+    UseCached {
+        /// To which router.
+        to: Link,
+        /// The router's number for the request.
+        request_id: u64,
+        /// What proved the client's copy.
+        by: UseCachedBy,
+        /// The client's number for the request.
+        inner_id: u64,
+        /// The version that is meant.
+        tag: Tag,
+    },
+    /// Send a router any other reply to a request.
     Reply {
         /// To which router.
         to: Link,
@@ -66,7 +79,7 @@ pub enum Output {
         /// With USE_CACHED.
         by: Option<UseCachedBy>,
         /// The reply for the client.
-        reply: Reply,
+        reply: Box<Reply>,
     },
     /// Send a version's bytes on a stream of their own.
     SendBody {

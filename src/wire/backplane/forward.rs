@@ -1,7 +1,7 @@
 //! A request on its way to a server, and what its answer adds.
 
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
-use crate::wire::frame::{Frame, MAX_PAYLOAD};
+use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use crate::wire::types::{ClientId, Epoch, Name, decode_counters, encode_counters};
 use bytes::{BufMut, BytesMut};
 
@@ -77,6 +77,31 @@ impl Forward {
     pub fn epoch(&self, asked: &Name) -> Epoch {
         let primary = self.primary.as_ref().unwrap_or(asked).clone();
         Epoch { term: self.term, change: self.change, primary }
+    }
+
+    /// The frame.
+    pub fn encode_frame(&self) -> Frame {
+        let inner = self.inner.bytes();
+        if self.primary.is_some() || !self.former.is_empty() {
+            return Frame::build(FrameType::Forward, MAX_BACKPLANE_PAYLOAD, |out| {
+                self.encode(out);
+                out.extend_from_slice(inner);
+            });
+        }
+        // The usual one: a fixed shape, whose size is known beforehand.
+        let numbers = [self.request_id, self.term, self.change, self.deadline_ms];
+        let varints: usize = numbers.into_iter().map(put::varint_size).sum();
+        let length = varints + self.client.0.len() + 3 + inner.len();
+        Frame::build_exact(FrameType::Forward, MAX_BACKPLANE_PAYLOAD, length, |out| {
+            put::varint(out, self.request_id);
+            self.client.encode(out);
+            encode_counters((self.term, self.change), out);
+            out.put_u8(0);
+            out.put_u8(self.how as u8);
+            put::varint(out, self.deadline_ms);
+            out.put_u8(0);
+            out.put_slice(inner);
+        })
     }
 
     /// Writes all but the inner frame, which ends it.

@@ -9,7 +9,7 @@ mod status;
 pub use forward::{Forward, How, MAX_FORMER, UseCachedBy};
 pub use hello::{Purpose, Role, ServerHello};
 pub use message::{Holding, Message};
-pub use payload::{answer_reserved, gather_reply};
+pub use payload::{answer_reserved, gather_reply, use_cached_frame};
 pub use status::{MAX_ADDRESS, SelfState, Status};
 
 /// The ALPN of the backplane.

@@ -6,7 +6,7 @@ use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use crate::wire::gather::Gather;
 use crate::wire::lane::{ErrorCode, MAX_SLOTS, Outcome, Reply};
-use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name};
+use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name, Tag};
 use bytes::{BufMut, Bytes, BytesMut};
 
 impl Message {
@@ -222,6 +222,18 @@ fn encode_assignment_option(assignment: Option<&Assignment>, out: &mut BytesMut)
     if let Some(assignment) = assignment {
         assignment.encode(out);
     }
+}
+
+/// REPLY around USE_CACHED, without an assignment: what most replies are.
+pub fn use_cached_frame(request_id: u64, by: UseCachedBy, inner_id: u64, tag: &Tag) -> Frame {
+    let inner = put::varint_size(inner_id) + tag.0.len();
+    let length = put::varint_size(request_id) + 4 + inner;
+    Frame::build_exact(FrameType::Reply, MAX_BACKPLANE_PAYLOAD, length, |out| {
+        put::varint(out, request_id);
+        out.put_slice(&[0, by as u8, FrameType::UseCached as u8, inner as u8]);
+        put::varint(out, inner_id);
+        tag.encode(out);
+    })
 }
 
 /// Writes REPLY around a reply that is not a frame yet, among others.
