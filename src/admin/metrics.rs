@@ -1,8 +1,6 @@
 //! Metrics in the OpenMetrics text format, made from a machine's numbers when they are asked for.
 
-use super::router::state;
-use crate::net::traffic::Traffic;
-use crate::node::router::RouterView;
+use super::router::{Numbers, state};
 use crate::node::server::ServerView;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -63,10 +61,13 @@ fn labelled<const N: usize>(
 }
 
 /// A router's metrics.
-pub(super) fn of_router(view: &RouterView, traffic: &Traffic) -> Response {
+pub(super) fn of_router(numbers: &Numbers) -> Response {
+    let Numbers { view, traffic, handshakes } = numbers;
     let mut sheet = Sheet::new();
     sheet.gauge("clients", "Clients with an assignment", &plain(view.clients as u64));
     sheet.gauge("sessions", "Clients that are connected", &plain(view.sessions as u64));
+    let help = "Handshakes of clients under way";
+    sheet.gauge("handshakes_open", help, &plain(*handshakes as u64));
     sheet.gauge("requests_open", "Requests without an answer yet", &plain(view.requests as u64));
     sheet.counter("takeovers", "Takeovers that this router asked for", &plain(view.takeovers));
     let replies = &view.replies;

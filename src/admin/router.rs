@@ -175,13 +175,26 @@ fn first(workers: &Inspectors<Shell>) -> &Inspector<Shell> {
 }
 
 /// The numbers of all workers.
-async fn view(workers: &Inspectors<Shell>) -> Option<(RouterView, Traffic)> {
-    let look = |shell: &std::rc::Rc<Shell>| (shell.with(|node, _| node.view()), shell.traffic());
-    let add = |(view, traffic): &mut (RouterView, Traffic), other: &(RouterView, Traffic)| {
-        view.add(&other.0);
-        traffic.add(&other.1);
+async fn view(workers: &Inspectors<Shell>) -> Option<Numbers> {
+    let look = |shell: &std::rc::Rc<Shell>| Numbers {
+        view: shell.with(|node, _| node.view()),
+        traffic: shell.traffic(),
+        handshakes: shell.handshakes(),
+    };
+    let add = |sum: &mut Numbers, other: &Numbers| {
+        sum.view.add(&other.view);
+        sum.traffic.add(&other.traffic);
+        sum.handshakes += other.handshakes;
     };
     workers.sum(look, add).await
+}
+
+/// A router's numbers: its machines', and its shells'.
+pub(super) struct Numbers {
+    pub(super) view: RouterView,
+    pub(super) traffic: Traffic,
+    /// Handshakes of clients that are under way.
+    pub(super) handshakes: usize,
 }
 
 /// A client that comes now would be served, whichever worker it comes to.
@@ -197,7 +210,7 @@ async fn ready(State(workers): Workers) -> Response {
 }
 
 async fn status(State(workers): Workers) -> Response {
-    let Some((view, traffic)) = view(&workers).await else {
+    let Some(Numbers { view, traffic, .. }) = view(&workers).await else {
         return page::<()>(None);
     };
     let names: Vec<_> = view.servers.iter().map(|row| row.name.clone()).collect();
@@ -267,7 +280,7 @@ fn mirror_entry(server: &Name, holding: Option<Holding>) -> MirrorEntry {
 
 async fn show_metrics(State(workers): Workers) -> Response {
     match view(&workers).await {
-        Some((view, traffic)) => metrics::of_router(&view, &traffic),
+        Some(numbers) => metrics::of_router(&numbers),
         None => page::<()>(None),
     }
 }

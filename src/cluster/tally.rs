@@ -1,8 +1,8 @@
 //! What all workers of one server count together.
 //!
 //! A server's threshold and capacity are of the whole server, and so is its status. Its workers own
-//! their clients alone, and share these numbers; they are touched when a client comes or goes, never
-//! by a request.
+//! their clients alone, and share these numbers; they are touched when a client comes or goes,
+//! never by a request.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -7,9 +7,6 @@ use bytes::{Bytes, BytesMut};
 /// How much is read from a stream at a time, at the most.
 const READ_SIZE: usize = 64 * 1024;
 
-/// A buffer with less room is not used again.
-const MIN_ROOM: usize = 64;
-
 /// Why no frame came.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadFrameError {
@@ -84,8 +81,8 @@ impl FrameReader {
             let missing = total.saturating_sub(self.partial.len()).min(self.chunk.len());
             self.partial.extend_from_slice(&self.chunk.split_to(missing));
             if let Some(frame) = Frame::split_from(&mut self.partial, self.limit)? {
-                // A large frame keeps its bytes for long: the next one starts a buffer of its own.
-                if self.partial.capacity() < MIN_ROOM {
+                if frame.is_shared() {
+                    // It keeps its bytes for long: the next one starts a buffer of its own.
                     self.partial = BytesMut::new();
                 }
                 return Ok(Some(frame));

@@ -1,11 +1,11 @@
 //! Frames that wait to be written to a stream.
 //!
-//! Whoever has something to send adds it, without waiting. A link between members, which many clients
-//! share, is written by a task, after everything that was ready in this turn of the loop has been
-//! handled. A client's stream is [flushed](Outbox::flush) at the end of the turn that filled it, which
-//! is cheaper than to wake a task; only what the transport does not take at once is left to one.
-//! What a peer does not read piles up here, so whoever reads that peer's requests first waits until
-//! the pile is low.
+//! Whoever has something to send adds it, without waiting. A link between members, which many
+//! clients share, is written by a task, after everything that was ready in this turn of the loop
+//! has been handled. A client's stream is [flushed](Outbox::flush) at the end of the turn that
+//! filled it, which is cheaper than to wake a task; only what the transport does not take at once
+//! is left to one. What a peer does not read piles up here, so whoever reads that peer's requests
+//! first waits until the pile is low.
 
 use crate::wire::Frame;
 use crate::wire::gather::Gather;
@@ -72,7 +72,8 @@ impl Outbox {
         self.fill(|waiting| waiting.push(frame))
     }
 
-    /// Hands all that waits to the transport, if it takes it at once; otherwise a task goes on with it.
+    /// Hands all that waits to the transport, if it takes it at once; otherwise a task goes on with
+    /// it.
     pub(crate) fn flush(&self) {
         let mut place = self.0.stream.borrow_mut();
         let Some(stream) = place.as_mut() else {

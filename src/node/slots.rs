@@ -7,7 +7,8 @@ use slab::Slab;
 
 /// Bits of a number that are the place.
 const PLACE_BITS: u32 = 24;
-/// Bits of a number that are the count. At a million things a second it comes round after three days.
+/// Bits of a number that are the count. At a million things a second it comes round after three
+/// days.
 const COUNT_BITS: u32 = 38;
 
 const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;

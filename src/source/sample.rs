@@ -220,7 +220,7 @@ mod tests {
         let (plain, query) = (version(&sample, "/").await, version(&sample, "/?a=b").await);
         assert_eq!(plain.fingerprint(), query.fingerprint());
         assert_eq!(plain.fingerprint(), version(&sample, "/index.html").await.fingerprint());
-        assert_eq!(plain.headers().value(HeaderName::ContentType).as_deref(), Some(HTML));
+        assert_eq!(plain.headers().value(HeaderName::ContentType), Some(HTML));
         for key in ["/nothing", "/items/", "/items/2k.bin", "/items%2f1k.bin", "/Index.html"] {
             let found = sample.retrieve(&key.parse().unwrap(), None).await;
             assert!(matches!(found, Ok(Retrieved::NotFound)), "{key}");

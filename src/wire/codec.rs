@@ -1,9 +1,10 @@
 //! One bounded reader and one writer for every byte that crosses a network.
 //!
 //! A [`Reader`] walks a [`Bytes`] from the front and hands out slices of it without copying: only a
-//! slice that is kept counts as a holder of the bytes. It never allocates on behalf of a peer: every length is checked against a named limit before it is
-//! used, and [`Reader::finish`] rejects what is left over. The functions of [`put`] are its mirror
-//! image, and assert the same limits, so that what we write is always what we would accept.
+//! slice that is kept counts as a holder of the bytes. It never allocates on behalf of a peer:
+//! every length is checked against a named limit before it is used, and [`Reader::finish`] rejects
+//! what is left over. The functions of [`put`] are its mirror image, and assert the same limits, so
+//! that what we write is always what we would accept.
 //!
 //! Integers are QUIC variable-length integers (RFC 9000, section 16). Every encoding of a number is
 //! accepted, the shortest is written.

@@ -2,9 +2,15 @@
 //!
 //! Whoever forwards a frame needs no more than this; whoever owns it decodes the payload.
 
+mod kind;
+mod whole;
+
 use super::codec::{DecodeError, Reader, peek_varint, put};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::cmp::Ordering;
+use whole::{MAX_IN_PLACE, Whole};
+
+pub use kind::FrameType;
 
 /// Longest body that travels inside a frame; a longer one has a stream of its own.
 pub const MAX_INLINE_BODY: usize = 16 * 1024;
@@ -15,7 +21,6 @@ pub const MAX_BACKPLANE_PAYLOAD: usize = MAX_PAYLOAD + 1024;
 /// Longest code text of an error, in bytes.
 pub const MAX_ERROR_TEXT: usize = 512;
 
-const _: () = assert!(MAX_IN_PLACE < 64, "the length of a frame in place takes one byte");
 const _: () = assert!(
     MAX_PAYLOAD >= MAX_INLINE_BODY + super::headers::MAX_HEADER_BLOCK + 64,
     "a full reply must fit a frame"
@@ -24,125 +29,6 @@ const _: () = assert!(
     MAX_PAYLOAD >= super::types::MAX_KEY + super::headers::MAX_HEADER_BLOCK + 128,
     "a request must fit a frame"
 );
-
-/// What a frame is. The number is its first byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "docs/protocol.md describes each frame where its fields are")]
-pub enum FrameType {
-    Hello = 0x01,
-    Welcome = 0x02,
-    Assigned = 0x03,
-    Goaway = 0x04,
-
-    Get = 0x10,
-    Batch = 0x11,
-    Call = 0x12,
-
-    UseCached = 0x20,
-    Full = 0x21,
-    Delta = 0x22,
-    NotFound = 0x23,
-    UnknownSlot = 0x24,
-    Busy = 0x25,
-    FateUnknown = 0x26,
-    Error = 0x27,
-    BatchReply = 0x28,
-    CallReply = 0x29,
-
-    Body = 0x30,
-
-    ServerHello = 0x40,
-    ServerWelcome = 0x41,
-    Forward = 0x42,
-    Reply = 0x43,
-    NotOwner = 0x44,
-    HandedOn = 0x45,
-    WrongWorker = 0x46,
-    Status = 0x47,
-    AssignmentChanged = 0x48,
-    MirrorBegin = 0x49,
-    Mirror = 0x4a,
-    MirrorEnd = 0x4b,
-    MirrorRefused = 0x4c,
-    Pull = 0x4d,
-    Takeover = 0x4e,
-    Release = 0x4f,
-    Released = 0x50,
-    Returned = 0x51,
-    Settled = 0x52,
-    WhoHolds = 0x53,
-    Holds = 0x54,
-    Ping = 0x55,
-    Pong = 0x56,
-    Cancel = 0x57,
-}
-
-impl FrameType {
-    /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 42] = {
-        use FrameType::*;
-        [
-            Hello,
-            Welcome,
-            Assigned,
-            Goaway,
-            Get,
-            Batch,
-            Call,
-            UseCached,
-            Full,
-            Delta,
-            NotFound,
-            UnknownSlot,
-            Busy,
-            FateUnknown,
-            Error,
-            BatchReply,
-            CallReply,
-            Body,
-            ServerHello,
-            ServerWelcome,
-            Forward,
-            Reply,
-            NotOwner,
-            HandedOn,
-            WrongWorker,
-            Status,
-            AssignmentChanged,
-            MirrorBegin,
-            Mirror,
-            MirrorEnd,
-            MirrorRefused,
-            Pull,
-            Takeover,
-            Release,
-            Released,
-            Returned,
-            Settled,
-            WhoHolds,
-            Holds,
-            Ping,
-            Pong,
-            Cancel,
-        ]
-    };
-
-    /// The type with this number.
-    pub fn from_byte(byte: u8) -> Result<Self, DecodeError> {
-        const BY_BYTE: [Option<FrameType>; 256] = {
-            let mut by_byte = [None; 256];
-            let mut place = 0;
-            while place < FrameType::ALL.len() {
-                by_byte[FrameType::ALL[place] as usize] = Some(FrameType::ALL[place]);
-                place += 1;
-            }
-            by_byte
-        };
-        let found = u64::from(byte);
-        BY_BYTE[usize::from(byte)].ok_or(DecodeError::Unknown { what: "frame type", found })
-    }
-}
 
 /// What the first bytes of a frame say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,43 +62,6 @@ impl Shape {
     }
 }
 
-/// Frames of at most so many bytes stand in place.
-const MAX_IN_PLACE: usize = 46;
-
-/// A frame's bytes: few are copied, for a copy costs less than to share them; many are shared.
-#[derive(Clone)]
-enum Whole {
-    InPlace { length: u8, bytes: [u8; MAX_IN_PLACE] },
-    Shared(Bytes),
-}
-
-impl Whole {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::InPlace { length, bytes } => &bytes[..usize::from(*length)],
-            Self::Shared(bytes) => bytes,
-        }
-    }
-
-    /// Copies the first `length` bytes, if they are few enough.
-    fn copy(bytes: &[u8], length: usize) -> Option<Self> {
-        if length > MAX_IN_PLACE {
-            return None;
-        }
-        // A copy of a size that is known beforehand takes two instructions; what it takes too much
-        // belongs to the next frame, and is never looked at.
-        let bytes = match bytes.first_chunk() {
-            Some(first) => *first,
-            None => {
-                let mut copy = [0; MAX_IN_PLACE];
-                copy[..length].copy_from_slice(&bytes[..length]);
-                copy
-            }
-        };
-        Some(Self::InPlace { length: length as u8, bytes })
-    }
-}
-
 /// One frame: its type, and its bytes with type and length still in front.
 #[derive(Clone)]
 pub struct Frame {
@@ -241,8 +90,8 @@ impl Frame {
         Self::of_shape(kind, header, Whole::Shared(whole.freeze()))
     }
 
-    /// Builds a frame whose payload is known to have `length` bytes, which `fill` writes: in place if
-    /// they are few.
+    /// Builds a frame whose payload is known to have `length` bytes, which `fill` writes: in place
+    /// if they are few.
     ///
     /// # Panics
     /// If `fill` writes another number of bytes, or more than `limit`.
@@ -275,8 +124,8 @@ impl Frame {
         Self { kind, header: header as u8, whole }
     }
 
-    /// Writes a frame behind what `out` already holds, but for the last `rest` bytes of its payload,
-    /// which the caller adds; returns the size of its type and length.
+    /// Writes a frame behind what `out` already holds, but for the last `rest` bytes of its
+    /// payload, which the caller adds; returns the size of its type and length.
     ///
     /// # Panics
     /// As [`Frame::build`].
@@ -334,6 +183,11 @@ impl Frame {
             Whole::InPlace { .. } => Bytes::copy_from_slice(self.bytes()),
             Whole::Shared(bytes) => bytes.clone(),
         }
+    }
+
+    /// Whether it keeps a buffer that others use too.
+    pub fn is_shared(&self) -> bool {
+        self.shared().is_some()
     }
 
     /// All of it, if it is worth sharing.
@@ -431,14 +285,6 @@ impl std::fmt::Debug for Frame {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn numbers_are_unique_and_found() {
-        for kind in FrameType::ALL {
-            assert_eq!(FrameType::from_byte(kind as u8), Ok(kind));
-        }
-        assert!(FrameType::from_byte(0).is_err());
-    }
 
     proptest! {
         #[test]

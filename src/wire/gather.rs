@@ -1,7 +1,7 @@
 //! Frames that leave together.
 //!
-//! Most frames are a few dozen bytes: they are written one behind the other into one buffer, so that
-//! a hundred of them cost one piece. What is large stays where it is and goes out as a slice.
+//! Most frames are a few dozen bytes: they are written one behind the other into one buffer, so
+//! that a hundred of them cost one piece. What is large stays where it is and goes out as a slice.
 
 use super::frame::{Frame, FrameType};
 use bytes::{Buf, Bytes, BytesMut};
@@ -65,7 +65,8 @@ impl Gather {
         self.pieces.is_empty().then_some(&self.small)
     }
 
-    /// Forgets the first bytes of small frames: they have left. Room for more stays, if it is little.
+    /// Forgets the first bytes of small frames: they have left. Room for more stays, if it is
+    /// little.
     ///
     /// # Panics
     /// If there are fewer.

@@ -30,8 +30,9 @@ const SHELLS: &[&str] = &["admin", "h3", "load", "net", "source"];
 const PURE: [&str; 5] = ["wire", "assign", "cluster", "mirror", "node"];
 
 /// Where unsafe code may stand, and why.
-const UNSAFE: [(&str, &str); 2] = [
+const UNSAFE: [(&str, &str); 3] = [
     ("src/assign/", "the assignment table is read without waiting, by all workers"),
+    ("src/net/tests/allocations.rs", "an allocator that counts, for a test"),
     ("src/net/steering/attach.rs", "no library sets SO_ATTACH_REUSEPORT_CBPF"),
 ];
 

@@ -2,43 +2,40 @@
 //!
 //! A router has as many workers as it is told; each is one thread that owns a machine, its clients
 //! and its own links to every server's workers. They share the assignment table and nothing else.
-//! Tasks read frames off streams and hand them to the machine; after each turn the machine's outputs
-//! go into outboxes, which other tasks write to streams.
+//! Tasks read frames off streams and hand them to the machine; after each turn the machine's
+//! outputs go into outboxes, which other tasks write to streams.
 
 mod bodies;
 mod clients;
 mod servers;
+mod service;
 
 use super::alarm::Alarm;
-use super::backplane::{Dialling, Identity};
+use super::backplane::Identity;
 use super::beside::Beside;
 use super::clock::Clock;
-use super::endpoint::{self, Door};
-use super::inspect::{self, Inspections, Inspectors};
+use super::endpoint::Door;
+use super::inspect::Inspectors;
 use super::outbox::Outbox;
-use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
-use super::tls::{self, Backplane};
 use super::traffic::Traffic;
-use super::workers::{self, StopOrder};
 use crate::assign::ServerIndex;
-use crate::config::{self, RouterConfig, TokenKeyBytes};
 use crate::node::router::{Output, Router, Shared};
 use crate::wire::backplane::{Holding, Message, Role};
-use crate::wire::session::{ALPN, CloseCode, GoawayReason};
-use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
+use crate::wire::session::{CloseCode, GoawayReason};
 use crate::wire::{ClientId, Name, Time};
 use clients::SessionIo;
-use quinn::crypto::rustls::QuicClientConfig;
 use rand::Rng;
 use servers::ServerIo;
+use service::Plan;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
+
+pub(crate) use service::RouterService;
+pub use service::StartError;
 
 /// How long clients have to hear that the router goes away.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -47,60 +44,6 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Numbers of questions that the shell asks servers for the admin pages start here, far above the
 /// machine's own.
 const FIRST_INSPECTION: u64 = 1 << 60;
-
-/// Why a router could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The address cannot be bound.
-    #[error("cannot listen on {address} (UDP): {error}")]
-    Bind {
-        /// Which address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A certificate or key is not usable.
-    #[error("{0}")]
-    Tls(String),
-    /// The event loop could not be made.
-    #[error("cannot start the event loop: {0}")]
-    Runtime(io::Error),
-}
-
-impl From<tls::TlsError> for StartError {
-    fn from(error: tls::TlsError) -> Self {
-        Self::Tls(error.to_string())
-    }
-}
-
-/// A router that is bound to its address.
-pub(crate) struct RouterService {
-    public: PortGroup,
-    plan: Arc<Plan>,
-    inspectors: Inspectors<Shell>,
-    inspections: Vec<Inspections<Shell>>,
-}
-
-/// What every worker starts from.
-struct Plan {
-    config: RouterConfig,
-    accepting: quinn::ServerConfig,
-    secrets: EndpointSecrets,
-    dialling: Arc<QuicClientConfig>,
-    keys: TokenKeys,
-    shared: Arc<Shared>,
-    clock: Clock,
-    incarnation: u64,
-    inspectors: Inspectors<Shell>,
-}
-
-/// What one worker starts from.
-struct Seat {
-    worker: u8,
-    public: UdpSocket,
-    plan: Arc<Plan>,
-    inspections: Inspections<Shell>,
-}
 
 /// What one router worker owns.
 pub(crate) struct Shell {
@@ -125,80 +68,6 @@ pub(crate) struct Shell {
     alarm: Alarm,
     shared: Arc<Shared>,
     inspectors: Inspectors<Shell>,
-}
-
-impl RouterService {
-    /// Binds the addresses of a configuration and reads its certificates.
-    pub(crate) fn bind(config: RouterConfig) -> Result<Self, StartError> {
-        let tls = tls::public_server(&config.tls.cert, &config.tls.key, &[ALPN])?;
-        let member = Backplane::load(&config.backplane, Role::Router, &config.name)?;
-        let (address, workers) = (config.listen, config::worker_count(config.workers));
-        let public = PortGroup::bind(address, workers, Steering::Public)
-            .map_err(|error| StartError::Bind { address, error })?;
-        let clock = Clock::new();
-        let (inspectors, inspections) = inspect::channels(public.workers());
-        let plan = Arc::new(Plan {
-            accepting: endpoint::public_accepting(tls::quic_server(tls)),
-            secrets: EndpointSecrets::random(Steering::Public),
-            dialling: tls::quic_client(member.client_config()),
-            keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
-            shared: Arc::default(),
-            clock,
-            incarnation: clock.now().as_micros(),
-            inspectors: inspectors.clone(),
-            config,
-        });
-        Ok(Self { public, plan, inspectors, inspections })
-    }
-
-    /// The way for other threads to look inside.
-    pub(crate) fn inspectors(&self) -> Inspectors<Shell> {
-        self.inspectors.clone()
-    }
-
-    /// The public address, with the port that the system chose if none was asked for.
-    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.public.local_address()
-    }
-
-    /// Serves until `stop` is ready, then says goodbye.
-    pub(crate) fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
-        let mut seats = Vec::new();
-        for (worker, inspections) in (0..).zip(self.inspections) {
-            let public = self.public.socket(worker).map_err(StartError::Runtime)?;
-            seats.push(Seat { worker, public, plan: Arc::clone(&self.plan), inspections });
-        }
-        let ended = workers::run("router", seats, stop, async |seat, stop| {
-            if let Err(error) = serve(seat, stop).await {
-                tracing::error!(%error, "a worker of the router could not start");
-            }
-        });
-        ended.map_err(StartError::Runtime)
-    }
-}
-
-/// One worker, from its start to its goodbye.
-async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
-    let Seat { worker, public, plan, inspections } = seat;
-    let ids = WorkerIds::new(worker, 0);
-    let public = endpoint::worker_endpoint(public, ids, &plan.secrets, plan.accepting.clone())?;
-    let any = SocketAddr::from(([0, 0, 0, 0], 0));
-    let local = plan.config.backplane_listen.unwrap_or(any);
-    let dialling = Rc::new(Dialling::new(local, Arc::clone(&plan.dialling)));
-    let shell = Rc::new(Shell::new(&plan, worker));
-    tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
-    tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-    for seed in plan.config.seeds.iter().map(ToString::to_string) {
-        let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
-        tokio::task::spawn_local(link);
-    }
-    tokio::select! {
-        () = clients::accept(Rc::clone(&shell), public.clone()) => {}
-        () = stop.given() => {}
-    }
-    shell.say_goodbye(&public).await;
-    dialling.close();
-    Ok(())
 }
 
 impl Shell {
@@ -347,6 +216,11 @@ impl Shell {
             .is_some_and(|client| self.with(|node, _| node.session_client(session)) == Some(client))
     }
 
+    /// Handshakes of clients that are under way.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.door.handshakes()
+    }
+
     /// What went over all connections of clients, those that are gone included.
     pub(crate) fn traffic(&self) -> Traffic {
         let mut traffic = *self.gone.borrow();
@@ -402,13 +276,6 @@ impl Shell {
         }
         let _ = tokio::time::timeout(GOODBYE, public.wait_idle()).await;
     }
-}
-
-/// A key that nobody else has: clients that come back to another router start afresh.
-fn random_keys() -> TokenKeys {
-    let mut key = [0; TOKEN_KEY_SIZE];
-    rand::rng().fill_bytes(&mut key);
-    TokenKeys::new(&[key])
 }
 
 fn server_io(servers: &[Option<ServerIo>], server: ServerIndex) -> Option<&ServerIo> {

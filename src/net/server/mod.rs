@@ -6,6 +6,7 @@
 mod bodies;
 mod builder;
 mod links;
+mod retrieval;
 
 use super::alarm::Alarm;
 use super::backplane::{Dialling, Identity};
@@ -19,14 +20,15 @@ use super::tls::{self, Backplane};
 use super::workers::{self, StopOrder};
 use crate::cluster::Tally;
 use crate::config::{self, ServerConfig};
-use crate::node::server::{Link, Output, Retrieved, Server};
-use crate::source::{self, SharedSource, SourceError, Unmirrored};
+use crate::node::server::{Link, Output, Server};
+use crate::source::{SharedSource, Unmirrored};
 use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
 use crate::wire::session::CloseCode;
-use crate::wire::{Key, Name, Time};
+use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
+use retrieval::Retrieval;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -248,9 +250,9 @@ impl Shell {
                 }
             }
             Output::Retrieve { ticket, key, known } => {
-                let retrieval = Retrieval { shell: Rc::clone(self), ticket, answered: false };
+                let retrieval = Retrieval::new(Rc::clone(self), ticket);
                 tokio::task::spawn_local(async move {
-                    let source = Arc::clone(&retrieval.shell.source);
+                    let source = retrieval.source();
                     let answer = source.retrieve(&key, known.as_deref()).await;
                     retrieval.answer(&key, answer);
                 });
@@ -265,58 +267,10 @@ impl Shell {
         }
     }
 
-    /// The source's answer as the machine takes it; what stays open is kept here.
-    fn translate(&self, ticket: u64, answer: Result<source::Retrieved, SourceError>) -> Retrieved {
-        match answer {
-            Ok(source::Retrieved::Unchanged) => Retrieved::Unchanged,
-            Ok(source::Retrieved::Version(version)) => Retrieved::Version(Arc::new(version)),
-            Ok(source::Retrieved::Unmirrored(item)) => {
-                let (headers, length) = (item.headers.clone(), item.length);
-                self.opened.borrow_mut().insert(ticket, item);
-                Retrieved::Unmirrored { headers, length }
-            }
-            Ok(source::Retrieved::NotFound) => Retrieved::NotFound,
-            Err(SourceError::Refused(text)) => Retrieved::Refused(text),
-            Err(SourceError::Failed(text)) => Retrieved::Failed(text),
-        }
-    }
-
     /// Turns the machine's clock.
     async fn keep_time(self: Rc<Self>) {
         let due = || self.node.borrow().poll_timeout();
         let wake = || self.with(|node, now| node.handle_timeout(now));
         self.alarm.run(self.clock, due, wake).await;
-    }
-}
-
-/// A question to the source that is answered in any case: a source that panics costs one request, not
-/// the wait of all who asked for that item.
-struct Retrieval {
-    shell: Rc<Shell>,
-    ticket: u64,
-    answered: bool,
-}
-
-impl Retrieval {
-    fn answer(mut self, key: &Key, answer: Result<source::Retrieved, SourceError>) {
-        let fresh_for = self.shell.source.fresh_for(key);
-        let retrieved = self.shell.translate(self.ticket, answer);
-        self.answered = true;
-        self.hand_in(retrieved, fresh_for);
-    }
-
-    fn hand_in(&self, retrieved: Retrieved, fresh_for: Duration) {
-        let ticket = self.ticket;
-        self.shell.with(|node, now| node.handle_retrieved(now, ticket, retrieved, fresh_for));
-        // Left over if the machine had no more use for it.
-        self.shell.opened.borrow_mut().remove(&ticket);
-    }
-}
-
-impl Drop for Retrieval {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.hand_in(Retrieved::Failed("the source panicked".into()), Duration::ZERO);
-        }
     }
 }

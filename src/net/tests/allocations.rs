@@ -52,32 +52,19 @@ const COUNTED: u64 = 20_000;
 /// The goal: allocations a reply, of router and server together.
 const MOST: f64 = 0.25;
 
-/// Keeps `IN_FLIGHT` requests on the way until so many were answered, each "use cached".
-async fn pump(mut lane: Lane, replies: u64) -> Lane {
-    lane.ask(0..IN_FLIGHT, None).await;
-    let (mut answered, mut asked) = (0, IN_FLIGHT);
-    while answered < replies {
-        for _ in 0..asked {
-            assert_eq!(lane.next_frame().await.kind(), FrameType::UseCached);
+/// Has all connections ask at once, again and again, until each got so many replies, each of them
+/// "use cached". All at once, so that what travels together does not depend on the machine's speed.
+async fn pump_all(lanes: &mut [Lane], replies: u64) {
+    for _ in 0..replies / IN_FLIGHT {
+        for lane in lanes.iter_mut() {
+            lane.ask(0..IN_FLIGHT, None).await;
         }
-        answered += asked;
-        asked = IN_FLIGHT.min(replies - answered);
-        if asked > 0 {
-            lane.ask(0..asked, None).await;
+        for lane in lanes.iter_mut() {
+            for _ in 0..IN_FLIGHT {
+                assert_eq!(lane.next_frame().await.kind(), FrameType::UseCached);
+            }
         }
     }
-    lane
-}
-
-/// The same for all of them at once.
-async fn pump_all(lanes: Vec<Lane>, replies: u64) -> Vec<Lane> {
-    let tasks: Vec<_> =
-        lanes.into_iter().map(|lane| tokio::task::spawn_local(pump(lane, replies))).collect();
-    let mut lanes = Vec::new();
-    for task in tasks {
-        lanes.push(task.await.expect("all replies are use-cached"));
-    }
-    lanes
 }
 
 async fn connect_and_fill(cluster: &Cluster) -> Lane {
@@ -106,14 +93,13 @@ fn a_use_cached_reply_takes_a_quarter_of_an_allocation_at_the_most() {
         for _ in 0..CONNECTIONS {
             lanes.push(connect_and_fill(&cluster).await);
         }
-        let lanes = pump_all(lanes, WARM_UP).await;
+        pump_all(&mut lanes, WARM_UP).await;
         let before = allocations(&cluster).await;
-        let lanes = pump_all(lanes, COUNTED).await;
+        pump_all(&mut lanes, COUNTED).await;
         let after = allocations(&cluster).await;
-        drop(lanes);
         (after.0 - before.0, after.1 - before.1)
     };
-    let (router, server) = block_on(tokio::task::LocalSet::new().run_until(asking));
+    let (router, server) = block_on(asking);
     let replies = (COUNTED * CONNECTIONS as u64) as f64;
     let each = (router + server) as f64 / replies;
     println!("allocations a reply: {each:.3} (router {router}, server {server}, of {replies})");

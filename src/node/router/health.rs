@@ -1,8 +1,8 @@
 //! Which servers can be asked.
 //!
-//! A server is down when one of its connections is, or when one of its workers has been silent for a
-//! while although it was asked for a sign of life. Silence alone never takes more than half of the
-//! servers: that much silence is this router's own network.
+//! A server is down when one of its connections is, or when one of its workers has been silent for
+//! a while although it was asked for a sign of life. Silence alone never takes more than half of
+//! the servers: that much silence is this router's own network.
 
 use super::servers::HealthState;
 use super::{Output, Router, Stage};

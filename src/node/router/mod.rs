@@ -1,5 +1,5 @@
-//! One worker of a router: gives each client a primary, forwards its requests, and finds another server when
-//! the primary is gone. It reads no keys and no bodies.
+//! One worker of a router: gives each client a primary, forwards its requests, and finds another
+//! server when the primary is gone. It reads no keys and no bodies.
 //!
 //! - `session`: a client's arrival, its token, its requests;
 //! - `dispatch`: where a request goes now, and the takeover when that server is gone;

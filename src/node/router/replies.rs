@@ -37,10 +37,10 @@ impl Router {
                     self.handle_wrong_worker(now, from, request, workers);
                 }
             }
-            Message::AssignmentChanged { client, assignment } => {
-                if assignment.primary() == self.assignments.name(from) {
-                    self.learn(now, client, &assignment, None);
-                }
+            Message::AssignmentChanged { client, assignment }
+                if assignment.primary() == self.assignments.name(from) =>
+            {
+                self.learn(now, client, &assignment, None);
             }
             Message::Status(status) if status.name == *self.assignments.name(from) => {
                 let name = status.name.clone();

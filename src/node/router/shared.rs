@@ -34,8 +34,8 @@ impl Shared {
         self.admissions.fetch_add(1, Relaxed) + 1
     }
 
-    /// Makes reading the table cheaper for this thread while what it returns lives: for one turn of a
-    /// loop.
+    /// Makes reading the table cheaper for this thread while what it returns lives: for one turn of
+    /// a loop.
     pub fn pin(&self) -> Reader<'_> {
         self.table.reader()
     }

@@ -74,8 +74,8 @@ impl Server {
         }
     }
 
-    /// The usual case, decided without copying or changing anything: the mirror knows the slot and is
-    /// right, the source need not be asked, and the client's copy is good.
+    /// The usual case, decided without copying or changing anything: the mirror knows the slot and
+    /// is right, the source need not be asked, and the client's copy is good.
     fn current_copy(
         &mut self,
         now: Time,

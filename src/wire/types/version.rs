@@ -78,9 +78,9 @@ impl Fingerprinter {
 
 /// The fingerprint of a header block and bytes that are all at hand.
 ///
-/// Hashes in pieces that stay in the second-level cache between the CRC and the digest. Smaller ones
-/// cost more: only the middle of each is hashed by wide instructions, because the prefix has moved
-/// it off BLAKE3's own boundaries.
+/// Hashes in pieces that stay in the second-level cache between the CRC and the digest. Smaller
+/// ones cost more: only the middle of each is hashed by wide instructions, because the prefix has
+/// moved it off BLAKE3's own boundaries.
 pub fn fingerprint(headers: &[u8], bytes: &[u8]) -> Fingerprint {
     let mut pass = Fingerprinter::new(headers);
     bytes.chunks(256 * 1024).for_each(|piece| pass.update(piece));

@@ -1,0 +1,67 @@
+//! Questions to the source.
+
+use super::Shell;
+use crate::node::server::Retrieved;
+use crate::source::{self, SharedSource, SourceError};
+use crate::wire::Key;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A question to the source that is answered in any case: a source that panics costs one request,
+/// not the wait of all who asked for that item.
+pub(super) struct Retrieval {
+    shell: Rc<Shell>,
+    ticket: u64,
+    answered: bool,
+}
+
+impl Retrieval {
+    pub(super) fn new(shell: Rc<Shell>, ticket: u64) -> Self {
+        Self { shell, ticket, answered: false }
+    }
+
+    /// Whom to ask.
+    pub(super) fn source(&self) -> SharedSource {
+        Arc::clone(&self.shell.source)
+    }
+
+    /// Hands the answer in.
+    pub(super) fn answer(mut self, key: &Key, answer: Result<source::Retrieved, SourceError>) {
+        let fresh_for = self.shell.source.fresh_for(key);
+        let retrieved = self.translate(answer);
+        self.answered = true;
+        self.hand_in(retrieved, fresh_for);
+    }
+
+    /// The source's answer as the machine takes it; what stays open is kept here.
+    fn translate(&self, answer: Result<source::Retrieved, SourceError>) -> Retrieved {
+        match answer {
+            Ok(source::Retrieved::Unchanged) => Retrieved::Unchanged,
+            Ok(source::Retrieved::Version(version)) => Retrieved::Version(Arc::new(version)),
+            Ok(source::Retrieved::Unmirrored(item)) => {
+                let (headers, length) = (item.headers.clone(), item.length);
+                self.shell.opened.borrow_mut().insert(self.ticket, item);
+                Retrieved::Unmirrored { headers, length }
+            }
+            Ok(source::Retrieved::NotFound) => Retrieved::NotFound,
+            Err(SourceError::Refused(text)) => Retrieved::Refused(text),
+            Err(SourceError::Failed(text)) => Retrieved::Failed(text),
+        }
+    }
+
+    fn hand_in(&self, retrieved: Retrieved, fresh_for: Duration) {
+        let ticket = self.ticket;
+        self.shell.with(|node, now| node.handle_retrieved(now, ticket, retrieved, fresh_for));
+        // Left over if the machine had no more use for it.
+        self.shell.opened.borrow_mut().remove(&ticket);
+    }
+}
+
+impl Drop for Retrieval {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.hand_in(Retrieved::Failed("the source panicked".into()), Duration::ZERO);
+        }
+    }
+}
