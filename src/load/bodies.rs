@@ -26,7 +26,7 @@ pub(super) struct Head {
 /// A body's stream, behind its first frame.
 pub(super) struct BodyStream {
     stream: RecvStream,
-    rest: Bytes,
+    rest: Vec<Bytes>,
 }
 
 /// What came of a body.
@@ -62,7 +62,9 @@ impl BodyStream {
             tail: Vec::new(),
         };
         let tail_size = if head.is_unmirrored { TAG_SIZE } else { 0 };
-        reading.take(&rest, tail_size)?;
+        for piece in &rest {
+            reading.take(piece, tail_size)?;
+        }
         while let Some(chunk) = stream.read_chunk(usize::MAX, true).await.ok()? {
             reading.take(&chunk.bytes, tail_size)?;
         }

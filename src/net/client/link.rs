@@ -38,7 +38,7 @@ pub(super) enum Event {
 /// A body's stream, behind its first frame.
 pub(super) struct BodyStream {
     stream: RecvStream,
-    rest: Bytes,
+    rest: Vec<Bytes>,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Up, Lost>> + Send>>;
@@ -217,7 +217,7 @@ async fn start_body(stream: RecvStream) -> Event {
 /// Reads the bytes of a body, at most `limit` of them.
 async fn read_body(start: BodyStart, body: BodyStream, limit: u64) -> Event {
     let BodyStream { mut stream, rest } = body;
-    let mut bytes = Vec::from(&rest[..]);
+    let mut bytes = rest.concat();
     let broken = |bytes: Vec<u8>| Event::BodyFailed(Some(start.request_id), bytes.len() as u64);
     loop {
         if bytes.len() as u64 > limit {

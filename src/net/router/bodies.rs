@@ -91,9 +91,10 @@ async fn pass_pieces(
     mut from: quinn::RecvStream,
     out: &mut quinn::SendStream,
     start: BodyStart,
-    first: Bytes,
+    first: Vec<Bytes>,
 ) -> bool {
-    let mut piece = vec![start.encode().to_bytes(), first];
+    let mut piece = vec![start.encode().to_bytes()];
+    piece.extend(first);
     loop {
         let written = tokio::time::timeout(STALL_TIMEOUT, out.write_all_chunks(&mut piece)).await;
         if !matches!(written, Ok(Ok(()))) {
