@@ -94,7 +94,7 @@ pub struct RouterLimits {
     pub in_flight: u64,
     /// Items with more bytes than this are streamed and not mirrored.
     pub max_item: u64,
-    /// Clients that there may be.
+    /// Clients that there may be at one time; each worker takes its share of them.
     pub clients: u64,
 }
 

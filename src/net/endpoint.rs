@@ -90,12 +90,12 @@ pub(crate) fn client_facing_transport() -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
-/// Settings among routers and servers.
+/// Settings among routers and servers. Bodies come on connections of their own.
 pub(crate) fn backplane_transport() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(BACKPLANE_BODY_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(BACKPLANE_FRAME_WINDOW))
         .send_window(u64::from(BACKPLANE_FRAME_WINDOW))
         .keep_alive_interval(Some(BACKPLANE_KEEP_ALIVE))
