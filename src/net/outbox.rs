@@ -149,6 +149,8 @@ impl Outbox {
         let mut pieces = Vec::new();
         loop {
             if write_at_once(stream, &mut self.0.waiting.borrow_mut())? {
+                // Whoever waits for room has it, however it came about.
+                self.0.drained.notify_waiters();
                 return Ok(());
             }
             self.0.waiting.borrow_mut().take(&mut pieces);

@@ -8,7 +8,7 @@ use super::{Output, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Status};
-use crate::wire::{Assignment, ClientId, Epoch, Time};
+use crate::wire::{ClientId, Time};
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
 const MAX_ATTEMPTS: u32 = 16;
@@ -148,12 +148,6 @@ impl Router {
         let name = self.assignments.name(to).clone();
         self.board.count_sent(&name);
         self.assignments.set(client, new);
-    }
-
-    /// An entry for a client that no server lists yet.
-    pub(super) fn fresh_entry(&self, primary: ServerIndex) -> Option<Entry> {
-        let epoch = Epoch::new(1, self.assignments.name(primary).clone());
-        self.assignments.pack(&Assignment { epoch, alternate: None }, Title::Assign)
     }
 
     /// Sends a request again. One that is not idempotent is sent at most once.

@@ -180,7 +180,7 @@ impl Router {
         let mut id = [0; 16];
         self.rng.fill_bytes(&mut id);
         let client = ClientId(id);
-        self.assignments.set(client, self.fresh_entry(primary)?);
+        self.assignments.set(client, Entry::new(1, 0, primary, None, Title::Assign)?);
         Some(client)
     }
 
