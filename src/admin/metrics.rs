@@ -135,6 +135,7 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         ("taken_over_clients", "Clients taken over", view.taken_over_clients),
         ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
         ("retrievals", "Retrievals asked of the source", counters.retrievals),
+        ("calls", "Calls given to the source", counters.calls),
     ] {
         sheet.counter(name, help, &plain(value));
     }

@@ -1,5 +1,6 @@
 //! Processes of the client library: machine, disk, and an application that asks for items.
 
+use super::calls::CallTicket;
 use super::cluster::World;
 use super::disk::Disk;
 use super::events::Event;
@@ -44,6 +45,7 @@ pub(super) struct ClientProcess {
     connection: Option<ConnectionId>,
     pub(super) disk: Disk,
     pub(super) tickets: BTreeMap<u64, Ticket>,
+    pub(super) calls: BTreeMap<u64, CallTicket>,
     /// Keys that are being asked for, since when: a further get shares the answer.
     pub(super) shared: BTreeMap<Key, Time>,
     /// The highest epoch that this run has seen.
@@ -61,6 +63,7 @@ impl ClientProcess {
             connection: None,
             disk,
             tickets: BTreeMap::new(),
+            calls: BTreeMap::new(),
             shared: BTreeMap::new(),
             seen: None,
             cloned,
@@ -118,6 +121,7 @@ impl World {
         process.machine = None;
         process.connection = None;
         process.tickets.clear();
+        process.calls.clear();
         process.shared.clear();
         process.seen = None;
         process.disk.lose_tail(lost);
@@ -249,6 +253,7 @@ impl World {
                 }
             }
             Output::Answer(answer) => self.take_answer(place, answer),
+            Output::Called(answer) => self.take_call_answer(place, &answer),
             Output::Load { slot } => {
                 let life = self.life(host);
                 let delay = self.between(0, 5);

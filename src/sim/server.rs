@@ -250,7 +250,11 @@ impl World {
             self.trace.bytes(frame.bytes());
             let who = (&self.servers[place].name, worker);
             self.trace.got(self.now, who, &link, &message);
-            let client = self.note_delivery(place, &link, &message);
+            let client = match &message {
+                Message::Forward(forward) => Some(forward.client),
+                Message::Mirror { client, .. } => Some(*client),
+                _ => None,
+            };
             self.with_server(seat, |machine, now| machine.handle_message(now, &link, message));
             if let Some(client) = client {
                 self.check_mirror(seat, &client);
@@ -268,7 +272,6 @@ impl World {
                 self.send_to_link(seat, &to, |out| out.push(&frame));
             }
             Output::Reply { to, request_id, assignment, by, reply } => {
-                self.note_answer(seat.0, &to, request_id, &reply);
                 self.send_to_link(seat, &to, |out| {
                     gather_reply(out, request_id, assignment.as_deref(), by, &reply);
                 });
@@ -276,6 +279,10 @@ impl World {
             Output::SendBody { to, request_id, version } => {
                 self.send_body(seat, &to, request_id, version.body(), Bytes::new());
             }
+            Output::SendAnswer { to, request_id, body } => {
+                self.send_body(seat, &to, request_id, &body, Bytes::new());
+            }
+            Output::Call { ticket, request } => self.give_call(seat, ticket, &request),
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 let opened = self.server(seat).and_then(|it| it.opened.remove(&ticket));
                 if let Some(version) = opened {

@@ -7,7 +7,7 @@ use super::types::{Assignment, ClientId, Name};
 use bytes::{Bytes, BytesMut};
 
 /// The newest protocol version that this code speaks.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// The oldest protocol version that this code speaks.
 pub const OLDEST_VERSION: u64 = 1;
 /// The ALPN of the native protocol.

@@ -28,7 +28,7 @@ use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
-use retrieval::Retrieval;
+use retrieval::{Calling, Retrieval};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -239,7 +239,19 @@ impl Shell {
                 }
             }
             Output::SendBody { to, request_id, version } => {
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, version));
+                let body = version.body().clone();
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, body));
+            }
+            Output::SendAnswer { to, request_id, body } => {
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, body));
+            }
+            Output::Call { ticket, request } => {
+                let calling = Calling::new(Rc::clone(self), ticket);
+                tokio::task::spawn_local(async move {
+                    let source = calling.source();
+                    let answer = source.call(*request).await;
+                    calling.answer(answer);
+                });
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 if let Some(item) = self.opened.borrow_mut().remove(&ticket) {

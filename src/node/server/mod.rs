@@ -5,10 +5,12 @@
 //!
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
 //! - `serve`: a request from its frame to its reply, by way of the source;
+//! - `calls`: a call, which passes by mirror and items;
 //! - `replicate`: the alternate, and what it must know;
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause.
 
+mod calls;
 mod clients;
 mod ownership;
 mod peers;
@@ -33,7 +35,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use types::{ClientRole, Counters, Link, Output, Retrieved, ServerConfig};
+pub use types::{
+    CallRequest, CallResponse, Called, ClientRole, Counters, Link, Output, Retrieved, ServerConfig,
+};
 pub use view::{ClientView, ServerView};
 
 /// A status goes out so long after a change, with all that changed meanwhile.
@@ -114,7 +118,8 @@ struct Return {
     since: Time,
     repeat_at: Time,
     awaited: BTreeSet<(Name, u64)>,
-    held_back: VecDeque<(Link, Forward)>,
+    /// Requests, and when each came.
+    held_back: VecDeque<(Time, Link, Forward)>,
 }
 
 /// One worker of a server.
@@ -133,6 +138,7 @@ pub struct Server {
     primary_clients: u64,
     counters: Counters,
     retrievals: Slab<Retrieval>,
+    calls: Slab<calls::PendingCall>,
     /// Retrievals that have not started yet: requests for the same key may join them.
     joinable: HashMap<Key, usize>,
     routers: BTreeSet<Link>,
@@ -165,6 +171,7 @@ impl Server {
             primary_clients: 0,
             counters: Counters::default(),
             retrievals: Slab::new(),
+            calls: Slab::new(),
             joinable: HashMap::new(),
             routers: BTreeSet::new(),
             debts: BTreeMap::new(),

@@ -39,7 +39,7 @@ impl Server {
     pub(super) fn handle_forward(&mut self, now: Time, link: &Link, forward: &Forward) {
         if let Some(returning) = &mut self.returning {
             if returning.held_back.len() < MAX_HELD_BACK {
-                returning.held_back.push_back((link.clone(), forward.clone()));
+                returning.held_back.push_back((now, link.clone(), forward.clone()));
             } else {
                 self.refuse_ownership(link, forward);
             }
@@ -194,7 +194,7 @@ impl Server {
         distinct
     }
 
-    fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
+    pub(super) fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let record = self.clients.get(&forward.client);
         let known = record.map(|record| record.assignment(&self.config.name)).or_else(|| {
             // Its alternate is not known here. The primary tells, when it is asked under an earlier
