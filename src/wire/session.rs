@@ -245,9 +245,10 @@ mod tests {
     #[test]
     fn the_newest_common_version_is_taken() {
         assert_eq!(common_version(1, 1), Some(1));
-        assert_eq!(common_version(1, 9), Some(1), "a newer peer that still speaks ours");
+        assert_eq!(common_version(1, 2), Some(2));
+        assert_eq!(common_version(1, 9), Some(2), "a newer peer that still speaks ours");
         assert_eq!(common_version(0, 1), Some(1), "an older peer that already speaks ours");
-        assert_eq!(common_version(2, 9), None, "a peer that has dropped ours");
+        assert_eq!(common_version(3, 9), None, "a peer that has dropped ours");
         assert_eq!(common_version(0, 0), None, "a peer that does not speak ours yet");
         assert_eq!(common_version(9, 1), None, "an empty range");
     }
