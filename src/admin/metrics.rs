@@ -80,6 +80,8 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
             ("not_found", replies.not_found),
             ("unknown_slot", replies.unknown_slot),
             ("busy", replies.busy),
+            ("called", replies.called),
+            ("fate_unknown", replies.fate_unknown),
             ("error", replies.error),
         ],
     );
