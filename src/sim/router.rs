@@ -182,8 +182,8 @@ impl World {
         admission: u64,
     ) {
         if let Host::Router(place) = host {
-            self.with_router((place, worker), |machine, _| {
-                machine.handle_admitted_elsewhere(client, admission);
+            self.with_router((place, worker), |machine, now| {
+                machine.handle_admitted_elsewhere(now, client, admission);
             });
         }
     }

@@ -183,7 +183,7 @@ impl Shell {
         let others = self.inspectors.each().iter().enumerate();
         for (_, other) in others.filter(|(at, _)| *at as u64 != self.identity.worker) {
             let told = other.tell(move |shell| {
-                shell.with(|node, _| node.handle_admitted_elsewhere(client, admission));
+                shell.with(|node, now| node.handle_admitted_elsewhere(now, client, admission));
             });
             if !told {
                 tracing::warn!(%client, "a worker is too busy to hear of a client's new session");

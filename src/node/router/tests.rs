@@ -152,7 +152,7 @@ fn a_takeover_that_one_worker_decides_holds_for_the_next_request_of_another() {
     let (asked, _, after) = ask(&mut other, elsewhere);
     assert_ne!(asked, x);
     assert_eq!((asked, after.term, after.how), (y, 2, How::Takeover));
-    assert_eq!((one.view().takeovers, other.view().takeovers), (1, 0));
+    assert_eq!((one.view().counters.takeovers, other.view().counters.takeovers), (1, 0));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_newer_session_at_another_worker_supersedes_and_an_older_one_does_not() {
     let (second, _, told) = connect(&mut other, Some(welcome.token.clone()));
     let (client, early) = told.expect("the first session may be anywhere");
     assert_eq!(client, welcome.client);
-    one.handle_admitted_elsewhere(client, early);
+    one.handle_admitted_elsewhere(now(0), client, early);
     let closed = |outputs: &[Output], of: SessionId| {
         outputs.iter().any(|output| {
             matches!(output, Output::CloseSession { session, code: CloseCode::Superseded, .. }
@@ -217,9 +217,9 @@ fn a_newer_session_at_another_worker_supersedes_and_an_older_one_does_not() {
     let (third, _, told) = connect(&mut one, Some(welcome.token));
     let (_, late) = told.expect("the second session may be anywhere");
     // The word of the second session is late, or comes twice.
-    one.handle_admitted_elsewhere(client, early);
+    one.handle_admitted_elsewhere(now(0), client, early);
     assert!(!closed(&outputs(&mut one), third));
-    other.handle_admitted_elsewhere(client, late);
+    other.handle_admitted_elsewhere(now(0), client, late);
     assert!(closed(&outputs(&mut other), second));
     assert_eq!((one.view().sessions, other.view().sessions), (1, 0));
 }

@@ -55,6 +55,34 @@ impl ReplyCounters {
     }
 }
 
+/// Counts what one worker of a router did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Takeovers it asked for.
+    pub takeovers: u64,
+    /// Requests that it sent to servers, hedges not counted.
+    pub forwarded: u64,
+    /// Requests that it also sent to an alternate.
+    pub hedges: u64,
+    /// Of these, those that the alternate answered first.
+    pub hedge_wins: u64,
+    /// Bodies that broke off at one server and went on at another.
+    pub resumed_bodies: u64,
+    /// Bodies that broke off and could not go on.
+    pub abandoned_bodies: u64,
+}
+
+impl Counters {
+    fn add(&mut self, other: &Self) {
+        self.takeovers += other.takeovers;
+        self.forwarded += other.forwarded;
+        self.hedges += other.hedges;
+        self.hedge_wins += other.hedge_wins;
+        self.resumed_bodies += other.resumed_bodies;
+        self.abandoned_bodies += other.abandoned_bodies;
+    }
+}
+
 /// A server, as a router sees it.
 #[derive(Clone, Debug)]
 pub struct ServerRow {
@@ -77,8 +105,8 @@ pub struct RouterView {
     pub sessions: usize,
     /// Requests that are not answered yet.
     pub requests: usize,
-    /// Takeovers it asked for.
-    pub takeovers: u64,
+    /// What it did.
+    pub counters: Counters,
     /// Replies that went to clients.
     pub replies: ReplyCounters,
 }
@@ -104,7 +132,7 @@ impl RouterView {
     pub fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.requests += other.requests;
-        self.takeovers += other.takeovers;
+        self.counters.add(&other.counters);
         self.replies.add(&other.replies);
         for theirs in &other.servers {
             match self.servers.iter_mut().find(|ours| ours.name == theirs.name) {
@@ -130,7 +158,7 @@ impl Router {
             clients: self.assignments.len(),
             sessions: self.session_of.len(),
             requests: self.requests.len(),
-            takeovers: self.takeovers,
+            counters: self.counters,
             replies: self.replies,
         }
     }
