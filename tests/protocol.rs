@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use understudy::wire::backplane::{
-    self, Forward, Holding, How, Message, Purpose, Role, SelfState, ServerHello, Status,
+    self, Forward, Holding, Holds, How, Message, Purpose, Role, SelfState, ServerHello, Status,
     UseCachedBy,
 };
 use understudy::wire::codec::{Reader, put};
@@ -345,10 +345,10 @@ fn status_values() -> Vec<(&'static str, Value)> {
             admin: admin.to_owned(),
         })
     };
-    let holds = |as_primary: Option<bool>| {
+    let holds = |holds| Message::Holds { query: 17, client: client(), holds };
+    let mirror = |as_primary| {
         let assignment = assignment(epoch(1, 1, "server-1"), Some("server-2"));
-        let holding = as_primary.map(|as_primary| Holding { as_primary, assignment, entries: 250 });
-        Message::Holds { query: 17, client: client(), holding }
+        holds(Holds::Mirror(Holding { as_primary, assignment, entries: 250 }))
     };
     let values = [
         ("status/ready", status(Some("a"), SelfState::Ready, "127.0.0.1:4481")),
@@ -357,9 +357,10 @@ fn status_values() -> Vec<(&'static str, Value)> {
         ("returned", Message::Returned { round: 3 }),
         ("settled", Message::Settled { round: 3 }),
         ("who-holds", Message::WhoHolds { query: 17, client: client() }),
-        ("holds/nothing", holds(None)),
-        ("holds/primary", holds(Some(true))),
-        ("holds/alternate", holds(Some(false))),
+        ("holds/nothing", holds(Holds::Nothing)),
+        ("holds/primary", mirror(true)),
+        ("holds/alternate", mirror(false)),
+        ("holds/released", holds(Holds::Released(epoch(2, 0, "server-2")))),
         ("ping", Message::Ping { number: 99 }),
         ("pong", Message::Pong { number: 99 }),
     ];

@@ -61,6 +61,8 @@ struct ServerEntry {
     address: String,
     admin: String,
     state: &'static str,
+    /// The protocol version that is spoken with it.
+    version: u64,
     primary_clients: u64,
     alternate_clients: u64,
     threshold: u64,
@@ -127,6 +129,7 @@ fn server_entry(row: &ServerRow, address: String) -> ServerEntry {
         address,
         admin: status.map_or_else(String::new, |status| status.admin.clone()),
         state: state(row),
+        version: row.version,
         primary_clients: number(|status| status.primary_clients),
         alternate_clients: number(|status| status.alternate_clients),
         threshold: number(|status| status.threshold),

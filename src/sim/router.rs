@@ -94,6 +94,7 @@ impl World {
                 },
                 request_timeout: REQUEST_TIMEOUT,
                 token_lifetime: Duration::from_secs(3600),
+                versions: self.versions(Host::Router(place)),
                 seed,
                 planted: self.planted,
             };
@@ -148,12 +149,15 @@ impl World {
         let (Host::Server(server), Some(seat)) = (to, self.router_at(id, DIALLER)) else {
             return;
         };
-        let workers = self.connections.get(&id).map_or(1, |it| it.workers as u64);
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let (workers, version) = (connection.workers as u64, connection.version);
         let (name, now) = (self.servers[server].name.clone(), self.now);
         let Some(process) = self.router(seat) else {
             return;
         };
-        let server = process.machine.handle_server_up(now, &name, workers);
+        let server = process.machine.handle_server_up(now, &name, workers, version);
         let server = server.expect("a few servers can be told apart");
         // In its place before the machine's first message for it is carried out.
         process.servers.insert(server, id);

@@ -168,6 +168,7 @@ impl World {
             return;
         };
         let (seat, workers) = ((place, connection.ends[DIALLER].worker), connection.workers);
+        let version = connection.version;
         let name = self.servers[peer].name.clone();
         let Some(process) = self.server(seat) else {
             return;
@@ -176,7 +177,9 @@ impl World {
             let link = Link::Server(name.clone(), worker as u64);
             process.outgoing.insert(link, (id, Stream::Frames(worker)));
         }
-        self.with_server(seat, |machine, now| machine.handle_peer_up(now, &name, workers as u64));
+        self.with_server(seat, |machine, now| {
+            machine.handle_peer_up(now, &name, workers as u64, version);
+        });
     }
 
     /// Somebody dialled this server.
@@ -185,6 +188,7 @@ impl World {
             return;
         };
         let (dialler, told) = (connection.ends[DIALLER].worker as u64, connection.workers);
+        let version = connection.version;
         if let Host::Server(peer) = from {
             let link = Link::Server(self.servers[peer].name.clone(), dialler);
             for process in &mut self.servers[place].workers {
@@ -200,7 +204,9 @@ impl World {
             process.workers[worker].incoming.insert(id, link.clone());
             let stream = Stream::Frames(worker);
             process.workers[worker].outgoing.insert(link.clone(), (id, stream));
-            self.with_server((place, worker), |machine, now| machine.handle_router_up(now, &link));
+            self.with_server((place, worker), |machine, now| {
+                machine.handle_router_up(now, &link, version);
+            });
         }
     }
 

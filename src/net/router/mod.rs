@@ -84,6 +84,7 @@ impl Shell {
             },
             request_timeout: config.request_timeout,
             token_lifetime: TOKEN_LIFETIME,
+            versions: config.versions,
             seed,
             planted: crate::node::Planted::default(),
         };
@@ -96,6 +97,7 @@ impl Shell {
                 incarnation: plan.incarnation,
                 workers: workers as u64,
                 worker: u64::from(worker),
+                versions: config.versions,
             },
             door: Door::new(clients.div_ceil(workers)),
             node: RefCell::new(Router::new(node, plan.keys.clone(), Arc::clone(&plan.shared))),

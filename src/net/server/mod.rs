@@ -197,6 +197,7 @@ impl Shell {
                 incarnation: plan.incarnation,
                 workers,
                 worker: u64::from(worker),
+                versions: config.versions,
             },
             clock: plan.clock,
             door: Door::new(MAX_LINKS),

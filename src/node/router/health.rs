@@ -26,14 +26,16 @@ const _: () = assert!(SUSPECT_AFTER.as_millis() < DOWN_AFTER.as_millis());
 impl Router {
     /// The connections to all workers of a server were made, and its name is known. Returns by what
     /// number it is called from now on; `None` if there are more servers than can be told apart.
+    /// `version` is what all of the connections speak.
     pub fn handle_server_up(
         &mut self,
         now: Time,
         name: &Name,
         workers: u64,
+        version: u64,
     ) -> Option<ServerIndex> {
         let server = self.assignments.shared().names.add(name)?;
-        self.servers.link(server, workers, now);
+        self.servers.link(server, workers, version, now);
         self.board.set_reachable(name, true);
         self.admit_waiting(now);
         self.dispatch_waiting(now, None);

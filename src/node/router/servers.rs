@@ -20,6 +20,8 @@ pub(super) struct Server {
     /// Whether there are connections to all of its workers.
     pub(super) linked: bool,
     pub(super) state: HealthState,
+    /// The protocol version that is spoken with it.
+    pub(super) version: u64,
     /// When each of its workers was last heard of.
     pub(super) heard: Vec<Time>,
 }
@@ -37,12 +39,13 @@ pub(super) struct Servers(Vec<Option<Server>>);
 
 impl Servers {
     /// A server's connections were made.
-    pub(super) fn link(&mut self, server: ServerIndex, workers: u64, now: Time) {
+    pub(super) fn link(&mut self, server: ServerIndex, workers: u64, version: u64, now: Time) {
         if self.0.len() <= server.get() {
             self.0.resize_with(server.get() + 1, || None);
         }
         let heard = vec![now; usize::try_from(workers.max(1)).unwrap_or(1)];
-        self.0[server.get()] = Some(Server { linked: true, state: HealthState::Healthy, heard });
+        let state = HealthState::Healthy;
+        self.0[server.get()] = Some(Server { linked: true, state, version, heard });
     }
 
     pub(super) fn get(&self, server: ServerIndex) -> Option<&Server> {

@@ -8,7 +8,7 @@ mod status;
 
 pub use forward::{Forward, How, MAX_FORMER, UseCachedBy};
 pub use hello::{Purpose, Role, ServerHello};
-pub use message::{Holding, Message};
+pub use message::{Holding, Holds, Message};
 pub use payload::{answer_reserved, gather_reply, use_cached_frame};
 pub use status::{MAX_ADDRESS, SelfState, Status};
 
