@@ -13,6 +13,9 @@ use crate::wire::{ClientId, Time};
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
 const MAX_ATTEMPTS: u32 = 16;
 
+/// The version of the protocol that lets a server go on with a body.
+const RESUME_SINCE: u64 = 2;
+
 impl Router {
     /// Sends a request on its way, or lets it wait for a server.
     pub(super) fn dispatch(&mut self, now: Time, mut request: Request) {
@@ -35,6 +38,10 @@ impl Router {
             let text = "the client is not known any more: reconnect".to_owned();
             return self.answer_unavailable(request, text);
         };
+        if request.body.is_some() && !self.servers.speaks(entry.primary(), RESUME_SINCE) {
+            let text = "the server that took over cannot go on with a body".to_owned();
+            return self.answer_unavailable(request, text);
+        }
         request.attempts += 1;
         request.asked_at = now;
         request.stage = Stage::Asked { entry, hedge: None };

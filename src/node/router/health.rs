@@ -77,14 +77,16 @@ impl Server {
 impl Router {
     /// The connections to all workers of a server were made, and its name is known. Returns by what
     /// number it is called from now on; `None` if there are more servers than can be told apart.
+    /// `version` is what all of the connections speak.
     pub fn handle_server_up(
         &mut self,
         now: Time,
         name: &Name,
         workers: u64,
+        version: u64,
     ) -> Option<ServerIndex> {
         let server = self.assignments.shared().names.add(name)?;
-        self.servers.link(server, workers, now);
+        self.servers.link(server, workers, version, now);
         self.board.set_reachable(name, true);
         self.due = self.due.min(now + ASK_SOON);
         self.admit_waiting(now);
@@ -176,8 +178,8 @@ impl Router {
             let usual = hedge::delay(known.times.percentile()).as_micros() as u64;
             let overdue_before = Time::from_micros(now.as_micros().saturating_sub(usual));
             let mut outstanding = std::mem::take(&mut known.outstanding);
-            let late = outstanding
-                .turn(overdue_before, |number| self.is_outstanding(number, server));
+            let late =
+                outstanding.turn(overdue_before, |number| self.is_outstanding(number, server));
             if let Some(known) = self.servers.get_mut(server) {
                 known.outstanding = outstanding;
             }

@@ -136,9 +136,9 @@ impl Router {
 
     /// Whether a server was asked a request as a hedge.
     pub(super) fn is_hedged(&self, number: u64, server: ServerIndex) -> bool {
-        self.requests.get(number).is_some_and(|request| {
-            matches!(request.stage, Stage::Asked { hedge: Some(at), .. } if at == server)
-        })
+        self.requests.get(number).is_some_and(
+            |request| matches!(request.stage, Stage::Asked { hedge: Some(at), .. } if at == server),
+        )
     }
 
     /// The alternate did not give an answer that counts, or is gone: the primary's is waited for.

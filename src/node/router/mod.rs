@@ -30,7 +30,7 @@ use crate::assign::{Entry, ServerIndex};
 use crate::cluster::Board;
 use crate::node::Planted;
 use crate::node::slots::Slots;
-use crate::wire::session::{CloseCode, Limits};
+use crate::wire::session::{CloseCode, Limits, Versions};
 use crate::wire::token::TokenKeys;
 use crate::wire::{ClientId, Frame, Name, Time};
 use assignments::Assignments;
@@ -60,6 +60,8 @@ pub struct RouterConfig {
     pub request_timeout: Duration,
     /// How long a token is good for.
     pub token_lifetime: Duration,
+    /// The protocol versions it speaks to clients.
+    pub versions: Versions,
     /// Seeds client ids and nonces.
     pub seed: [u8; 32],
     /// A mistake to make, in tests of the simulator.

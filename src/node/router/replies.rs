@@ -63,8 +63,8 @@ impl Router {
                     self.dispatch_waiting(now, None);
                 }
             }
-            Message::Holds { query, client, holding } => {
-                self.handle_holds(now, from, query, client, holding);
+            Message::Holds { query, client, holds } => {
+                self.handle_holds(now, from, query, client, holds);
             }
             // Pongs were heard above; nothing else is a server's to say to a router.
             _ => {}

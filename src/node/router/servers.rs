@@ -24,6 +24,8 @@ pub(super) struct Server {
     /// Whether there are connections to all of its workers.
     pub(super) linked: bool,
     pub(super) state: HealthState,
+    /// The protocol version that is spoken with it.
+    pub(super) version: u64,
     /// Since when it has shown signs of life again, while it is suspect.
     pub(super) alive_since: Time,
     /// Its workers.
@@ -87,11 +89,12 @@ impl Outstanding {
 }
 
 impl Server {
-    fn new(workers: u64, now: Time) -> Self {
+    fn new(workers: u64, version: u64, now: Time) -> Self {
         let workers = usize::try_from(workers.max(1)).unwrap_or(1);
         Self {
             linked: true,
             state: HealthState::Healthy,
+            version,
             alive_since: now,
             pulses: (0..workers).map(|_| Pulse::new(now)).collect(),
             round_trip: RoundTrip::default(),
@@ -112,11 +115,11 @@ pub(super) struct Servers(Vec<Option<Server>>);
 
 impl Servers {
     /// A server's connections were made.
-    pub(super) fn link(&mut self, server: ServerIndex, workers: u64, now: Time) {
+    pub(super) fn link(&mut self, server: ServerIndex, workers: u64, version: u64, now: Time) {
         if self.0.len() <= server.get() {
             self.0.resize_with(server.get() + 1, || None);
         }
-        self.0[server.get()] = Some(Server::new(workers, now));
+        self.0[server.get()] = Some(Server::new(workers, version, now));
     }
 
     pub(super) fn get(&self, server: ServerIndex) -> Option<&Server> {
@@ -135,6 +138,11 @@ impl Servers {
     /// Whether a server can be asked, and there is no doubt about it.
     pub(super) fn is_healthy(&self, server: ServerIndex) -> bool {
         self.get(server).is_some_and(|server| server.state == HealthState::Healthy)
+    }
+
+    /// Whether a server speaks a version of the protocol.
+    pub(super) fn speaks(&self, server: ServerIndex, version: u64) -> bool {
+        self.get(server).is_some_and(|server| server.version >= version)
     }
 
     /// How many workers a server had when it was last linked.

@@ -3,9 +3,7 @@
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
-use crate::wire::session::{
-    CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
-};
+use crate::wire::session::{CloseCode, GoawayReason, Hello, Welcome};
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
 use rand::Rng;
@@ -104,11 +102,11 @@ impl Router {
     }
 
     fn handle_hello(&mut self, now: Time, session: SessionId, hello: Hello) {
-        if common_version(hello.oldest, hello.newest).is_none() {
+        let ours = self.config.versions;
+        if ours.common(hello.oldest, hello.newest).is_none() {
             let (oldest, newest) = (hello.oldest, hello.newest);
-            let reason = format!(
-                "versions {oldest} to {newest} are offered, {OLDEST_VERSION} to {VERSION} spoken"
-            );
+            let spoken = format!("{} to {}", ours.oldest, ours.newest);
+            let reason = format!("versions {oldest} to {newest} are offered, {spoken} spoken");
             return self.close(now, session, CloseCode::NotWelcome, reason);
         }
         if let Some(pool) = hello.pool.as_ref().filter(|pool| **pool != self.config.pool) {
@@ -120,7 +118,8 @@ impl Router {
 
     /// Welcomes a client, or lets it wait until there is a server.
     fn admit(&mut self, now: Time, session: SessionId, hello: Hello) {
-        let version = common_version(hello.oldest, hello.newest).unwrap_or(VERSION);
+        let ours = self.config.versions;
+        let version = ours.common(hello.oldest, hello.newest).unwrap_or(ours.newest);
         // A token that is not good any more is no fault of the client's: it becomes a fresh one.
         let token = hello.token.as_ref().and_then(|sealed| {
             let token = self.keys.open(sealed, now.as_secs()).ok()?;
@@ -226,13 +225,7 @@ impl Router {
         }
     }
 
-    pub(super) fn close(
-        &mut self,
-        now: Time,
-        session: SessionId,
-        code: CloseCode,
-        reason: String,
-    ) {
+    pub(super) fn close(&mut self, now: Time, session: SessionId, code: CloseCode, reason: String) {
         self.forget_session(now, session);
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }

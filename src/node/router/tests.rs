@@ -1,9 +1,9 @@
 //! Workers of one router, by hand: what one of them decides, and what the others make of it.
 
 use super::*;
-use crate::wire::backplane::{Forward, How, SelfState, Status};
+use crate::wire::backplane::{Forward, How, Message, SelfState, Status};
 use crate::wire::lane::{Get, Outcome, Reply, Validator};
-use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Welcome};
+use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
 
@@ -35,6 +35,7 @@ fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
         limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
+        versions: Versions::ALL,
         seed: [seed; 32],
         planted: Planted::default(),
     };
@@ -43,7 +44,7 @@ fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
 
 /// Links a worker to all workers of a server, which says that it is ready.
 fn link(router: &mut Router, server: &str, workers: u64) -> ServerIndex {
-    let index = router.handle_server_up(now(0), &name(server), workers).expect("a place");
+    let index = router.handle_server_up(now(0), &name(server), workers, VERSION).expect("a place");
     let status = Status {
         name: name(server),
         incarnation: 1,

@@ -90,6 +90,8 @@ pub struct ServerRow {
     pub name: Name,
     /// What the router thinks of it.
     pub health: HealthState,
+    /// The protocol version that is spoken with it.
+    pub version: u64,
     /// Its newest status.
     pub status: Option<Status>,
 }
@@ -149,7 +151,7 @@ impl Router {
         let row = |(server, known): (_, &super::servers::Server)| {
             let name = self.assignments.name(server).clone();
             let status = self.board.member(&name).and_then(|member| member.status.clone());
-            ServerRow { name, health: known.state, status }
+            ServerRow { name, health: known.state, version: known.version, status }
         };
         let mut servers: Vec<_> = self.servers.iter().map(row).collect();
         servers.sort_by(|one, other| one.name.cmp(&other.name));
