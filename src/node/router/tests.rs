@@ -7,6 +7,8 @@ use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
 
+mod failing;
+
 const LANE: LaneId = 1;
 
 fn name(text: &str) -> Name {
