@@ -6,6 +6,7 @@
 //! router have it executed once more.
 
 use super::{CallRequest, CallResponse, Called, Link, Output, Server};
+use crate::node::Fault;
 use crate::wire::backplane::{Forward, How};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::{Body, Call, ErrorCode, MAX_STATUS, MIN_STATUS, Outcome, Reply};
@@ -36,6 +37,10 @@ impl Server {
             // The router has told the client already that nobody answered.
             return;
         }
+        if forward.how == How::Standby && !self.config.planted.is(Fault::HedgedCall) {
+            // A hedge is for reads; here it would be a second execution.
+            return self.refuse_ownership(link, forward);
+        }
         let (request_id, client) = (forward.request_id, forward.client);
         let call = match Call::decode(forward.inner.payload()) {
             Ok(call) => call,
@@ -45,10 +50,6 @@ impl Server {
                 return self.send_reply(link, (request_id, &client, asked), reply, None);
             }
         };
-        if forward.how == How::Standby && !call.idempotent {
-            // A hedge is a second execution.
-            return self.refuse_ownership(link, forward);
-        }
         self.counters.calls += 1;
         let pending = PendingCall { link: link.clone(), request_id, client, asked, inner_id };
         let ticket = self.calls.insert(pending) as u64;
