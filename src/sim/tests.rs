@@ -97,3 +97,8 @@ fn a_call_that_is_sent_again_is_found() {
 fn a_worker_that_serves_the_clients_of_another_is_found() {
     assert_eq!(found_by(Fault::WrongOwner), Check::ServerState);
 }
+
+#[test]
+fn a_call_that_is_hedged_is_found() {
+    assert_eq!(found_by(Fault::HedgedCall), Check::CallRepeated);
+}

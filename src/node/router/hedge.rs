@@ -83,7 +83,9 @@ impl Router {
         let Some((entry, alternate)) = self.hedge_of(request) else {
             return;
         };
-        if !self.is_in_doubt(entry.primary()) && !self.budget.spend() {
+        // A call may take its time, and is executed twice only where its server is in doubt.
+        let is_call = request.frame.kind() == FrameType::Call;
+        if !self.is_in_doubt(entry.primary()) && (is_call || !self.budget.spend()) {
             return;
         }
         let client = request.client;
@@ -111,9 +113,7 @@ impl Router {
         let Stage::Asked { entry: asked, hedge: None } = request.stage else {
             return None;
         };
-        // A call is no read: it is repeated where that cannot be helped.
-        let is_read = request.frame.kind() != FrameType::Call;
-        let may_repeat = is_read || self.config.planted.is(Fault::HedgedCall);
+        let may_repeat = request.idempotent || self.config.planted.is(Fault::HedgedCall);
         if !may_repeat || request.body.is_some() {
             return None;
         }
@@ -131,7 +131,11 @@ impl Router {
     pub(super) fn is_real_answer(&self, reply: &Frame) -> bool {
         let real = matches!(
             reply.kind(),
-            FrameType::UseCached | FrameType::Full | FrameType::Delta | FrameType::NotFound
+            FrameType::UseCached
+                | FrameType::Full
+                | FrameType::Delta
+                | FrameType::NotFound
+                | FrameType::CallReply
         );
         real || self.config.planted.is(Fault::StandbyErrorWins)
     }

@@ -37,10 +37,6 @@ impl Server {
             // The router has told the client already that nobody answered.
             return;
         }
-        if forward.how == How::Standby && !self.config.planted.is(Fault::HedgedCall) {
-            // A hedge is for reads; here it would be a second execution.
-            return self.refuse_ownership(link, forward);
-        }
         let (request_id, client) = (forward.request_id, forward.client);
         let call = match Call::decode(forward.inner.payload()) {
             Ok(call) => call,
@@ -50,6 +46,11 @@ impl Server {
                 return self.send_reply(link, (request_id, &client, asked), reply, None);
             }
         };
+        let repeatable = call.idempotent || self.config.planted.is(Fault::HedgedCall);
+        if forward.how == How::Standby && !repeatable {
+            // A hedge is a second execution.
+            return self.refuse_ownership(link, forward);
+        }
         self.counters.calls += 1;
         let pending = PendingCall { link: link.clone(), request_id, client, asked, inner_id };
         let ticket = self.calls.insert(pending) as u64;
