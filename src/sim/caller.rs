@@ -5,7 +5,7 @@ use super::checks::Check;
 use super::cluster::World;
 use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
-use crate::wire::lane::{Call, ErrorCode, Get, Outcome, Reply, Validator};
+use crate::wire::lane::{CALL_VERSION, Call, ErrorCode, Get, Outcome, Reply, Validator};
 use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Welcome};
 use crate::wire::{ClientId, Digest, Frame, FrameType, HeaderBlock, Time};
 use bytes::Bytes;
@@ -19,6 +19,8 @@ pub(super) struct Caller {
     connection: Option<ConnectionId>,
     token: Option<Bytes>,
     pub(super) client: Option<ClientId>,
+    /// Of the protocol, in the last session.
+    version: u64,
     /// Requests without a reply, and the call that each is, if it is one.
     pub(super) open: BTreeMap<u64, (Time, Option<u64>)>,
     next_request: u64,
@@ -86,7 +88,7 @@ impl World {
         if self.callers[place].open.len() as u64 >= self.plan.in_flight {
             return;
         }
-        if self.random.random_bool(0.6) {
+        if self.random.random_bool(0.6) && self.callers[place].version >= CALL_VERSION {
             let repeatable = self.random.random_bool(0.2);
             self.call(place, id, repeatable);
         } else {
@@ -97,6 +99,7 @@ impl World {
     /// Makes one call that may not be repeated, which a server must answer.
     pub(super) fn make_last_call(&mut self, place: usize) {
         match self.callers[place].connection {
+            Some(_) if self.callers[place].version < CALL_VERSION => {}
             Some(id) => self.callers[place].last_call = Some(self.call(place, id, false)),
             None => self.fail(Check::Rest, format!("caller {place} has no connection")),
         }
@@ -148,6 +151,7 @@ impl World {
                 FrameType::Welcome => match Welcome::decode(frame.payload()) {
                     Ok(welcome) => {
                         caller.client = Some(welcome.client);
+                        caller.version = welcome.version;
                         caller.token = Some(welcome.token);
                     }
                     Err(error) => self.fail(Check::Codec, error.to_string()),

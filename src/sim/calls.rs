@@ -14,7 +14,7 @@ use super::story::Stage;
 use crate::node::client::{CallAnswer, CallRequest, Error};
 use crate::node::server::{self, CallResponse, Called};
 use crate::wire::Key;
-use crate::wire::lane::ErrorCode;
+use crate::wire::lane::{CALL_VERSION, ErrorCode};
 use bytes::{Buf, Bytes};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -243,9 +243,16 @@ impl World {
             Error::BodyLost { .. } => may_fail.then_some(Told::Nothing),
             // The other process with this token ends the session, at any time.
             Error::FateUnknown => (may_fail || self.clients[place].cloned).then_some(Told::Nothing),
+            Error::NoCalls { .. } => self.some_router_is_older().then_some(Told::NotSent),
             Error::Superseded => self.clients[place].cloned.then_some(Told::NotSent),
             _ => None,
         }
+    }
+
+    /// Whether a router runs that speaks no version with calls.
+    fn some_router_is_older(&self) -> bool {
+        let mut routers = (0..self.routers.len()).map(Host::Router);
+        routers.any(|router| self.versions(router).newest < CALL_VERSION)
     }
 
     /// Looks for calls of a client that should have ended.

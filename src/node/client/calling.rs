@@ -9,13 +9,10 @@ use super::calls::{Head, Stage};
 use super::replies::{FIRST_RETRY, MAX_SETBACKS, SHORTEST_BUSY_WAIT, printable};
 use super::{CallAnswer, CallReply, CallRequest, Client, Details, Error, Failure, Output};
 use crate::wire::frame::MAX_INLINE_BODY;
-use crate::wire::lane::{Body, BodyStart, Call, ErrorCode, Outcome};
+use crate::wire::lane::{Body, BodyStart, CALL_VERSION, Call, ErrorCode, Outcome};
 use crate::wire::{HeaderBlock, Key, Time};
 use bytes::Bytes;
 use std::time::Duration;
-
-/// The first version of the protocol that has calls.
-const FIRST_VERSION: u64 = 2;
 
 impl Client {
     /// Has the source do something. Ends in one [`Output::Called`] with this ticket, which must be
@@ -48,11 +45,11 @@ impl Client {
         let Some(version) = self.session.version().filter(|_| self.session.is_ready()) else {
             return;
         };
-        while self.in_flight() < in_flight || version < FIRST_VERSION {
+        while self.in_flight() < in_flight || version < CALL_VERSION {
             let Some(ticket) = self.calls.next_queued() else {
                 return;
             };
-            if version < FIRST_VERSION {
+            if version < CALL_VERSION {
                 self.end_call(ticket, Err(Error::NoCalls { version }));
                 continue;
             }

@@ -6,6 +6,8 @@ use crate::wire::headers::HeaderBlock;
 use crate::wire::types::Key;
 use bytes::{BufMut, Bytes};
 
+/// The first version of the protocol that has calls.
+pub const CALL_VERSION: u64 = 2;
 /// The flag of a CALL that may be sent again.
 pub const CALL_IDEMPOTENT: u8 = 1;
 /// The lowest status of an answer. Those below it are interim in HTTP, and an answer is final.

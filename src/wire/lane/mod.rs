@@ -6,6 +6,6 @@ mod reply;
 mod request;
 
 pub use body::{Body, BodyStart, has_streamed_body, streamed_tag};
-pub use call::{CALL_IDEMPOTENT, Call, MAX_STATUS, MIN_STATUS, is_idempotent};
+pub use call::{CALL_IDEMPOTENT, CALL_VERSION, Call, MAX_STATUS, MIN_STATUS, is_idempotent};
 pub use reply::{ErrorCode, Outcome, Reply};
 pub use request::{Get, MAX_SLOTS, Validator};
