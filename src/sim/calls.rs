@@ -53,6 +53,11 @@ fn answer(number: u64) -> Bytes {
     bytes.into()
 }
 
+/// Whether the source answers a call with these bytes.
+pub(super) fn is_answer(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|number| answer(u64::from_be_bytes(*number)) == bytes)
+}
+
 /// What became of a call.
 #[derive(Clone, Copy, Debug, Default)]
 struct Call {

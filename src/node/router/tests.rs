@@ -7,6 +7,7 @@ use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
 
+mod calls;
 mod failing;
 
 const LANE: LaneId = 1;
@@ -34,6 +35,7 @@ fn workers() -> [Router; 2] {
 fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
     let config = RouterConfig {
         pool: name("default"),
+        policy: Policy::Next,
         limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
