@@ -62,8 +62,8 @@ pub enum Error {
         /// How many may.
         limit: usize,
     },
-    /// A call that is not idempotent was sent, and no answer came: its server or router was lost, or
-    /// its time was up. It was executed once, or not at all, and is not sent again.
+    /// A call that is not idempotent was sent, and no answer came: its server or router was lost,
+    /// or its time was up. It was executed once, or not at all, and is not sent again.
     #[error("the call was sent and its answer was lost: it was executed once, or not at all")]
     FateUnknown,
     /// What goes along with a call has too many bytes. Nothing was sent.
