@@ -159,6 +159,7 @@ pub(super) fn of_server(view: &ServerView) -> Response {
     ] {
         sheet.counter(name, help, &plain(value));
     }
+    sheet.gauge("open_calls", "Calls that the source executes now", &plain(view.open_calls as u64));
     sheet.gauge("releases_owed", "Releases not acknowledged yet", &plain(view.debts as u64));
     sheet.gauge("item_bytes", "Bytes of the versions at hand", &plain(view.item_bytes as u64));
     let (keys, versions) = view.shared_records;

@@ -21,8 +21,7 @@ impl Client {
     /// Has the pool's source do something, and brings back its answer, which is never cached.
     ///
     /// A call that is not [`idempotent`](CallRequest::idempotent) is sent at most once. May be
-    /// dropped at any time: what was not sent by then is not sent any more, and what was sent may
-    /// be executed.
+    /// dropped at any time, and is then not sent again; what was sent by then may be executed.
     ///
     /// # Errors
     /// [`Error::FateUnknown`] where the call was sent and the answer was lost: it was executed

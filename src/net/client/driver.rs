@@ -134,6 +134,8 @@ impl Driver {
                     self.open.insert(ticket, Open { answer, since: Instant::now() });
                     self.node.get(ticket, key, policy, self.clock.now());
                 }
+                // Whom nobody waits for any more is not sent.
+                Command::Call { answer, .. } if answer.is_closed() => {}
                 Command::Call { ticket, key, request, answer } => {
                     self.calls.insert(ticket, OpenCall { answer, since: Instant::now() });
                     self.node.call(ticket, key, request, self.clock.now());

@@ -88,7 +88,9 @@ fn a_call_goes_to_the_source_and_its_answer_to_the_router() {
     let [(ticket, request)] = &calls[..] else { panic!("{calls:?}") };
     assert_eq!((request.key.as_str(), &request.body[..]), ("/do", &b"body"[..]));
     assert!(request.idempotent);
+    assert_eq!(server.view().open_calls, 1);
     server.handle_called(now(0), *ticket, Called::Answered(CallResponse::new(201, "made")));
+    assert_eq!(server.view().open_calls, 0);
     let (heard, ..) = drained(&mut server);
     let Message::Reply { assignment, .. } = &heard[0] else { panic!("{heard:?}") };
     assert!(assignment.is_some(), "the router is told of the alternate");
