@@ -12,7 +12,7 @@ use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use understudy::wire::frame::MAX_PAYLOAD;
 use understudy::wire::lane::{
-    Body, BodyStart, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
+    Body, BodyStart, Call, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
 };
 use understudy::wire::session::{Assigned, GoawayReason, Hello, Limits, Welcome};
 use understudy::wire::token::{Token, TokenKeys};
@@ -32,6 +32,7 @@ enum Value {
     Assigned(Assigned),
     Goaway(GoawayReason),
     Get(Get),
+    Call(Call),
     Reply(Reply),
     Body(BodyStart),
     ServerHello(ServerHello),
@@ -41,12 +42,10 @@ enum Value {
     Reserved(FrameType, Bytes),
 }
 
-const RESERVED: [FrameType; 7] = [
+const RESERVED: [FrameType; 5] = [
     FrameType::Batch,
-    FrameType::Call,
     FrameType::Delta,
     FrameType::BatchReply,
-    FrameType::CallReply,
     FrameType::Pull,
     FrameType::Takeover,
 ];
@@ -59,6 +58,7 @@ impl Value {
             Self::Assigned(assigned) => assigned.encode(),
             Self::Goaway(reason) => reason.encode(),
             Self::Get(get) => get.encode(),
+            Self::Call(call) => call.encode(),
             Self::Reply(reply) => reply.encode(),
             Self::Body(start) => start.encode(),
             Self::ServerHello(hello) => hello.encode(FrameType::ServerHello),
@@ -86,6 +86,7 @@ impl Value {
             FrameType::Assigned => Self::Assigned(Assigned::decode(payload)?),
             FrameType::Goaway => Self::Goaway(GoawayReason::decode(payload)?),
             FrameType::Get => Self::Get(Get::decode(payload)?),
+            FrameType::Call => Self::Call(Call::decode(payload)?),
             FrameType::Body => Self::Body(BodyStart::decode(payload)?),
             FrameType::ServerHello => Self::ServerHello(ServerHello::decode(payload)?),
             FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode(payload)?),
@@ -183,6 +184,13 @@ fn session_values() -> Vec<(&'static str, Value)> {
 fn request_values() -> Vec<(&'static str, Value)> {
     let get = |request_id, key, validator| Get { request_id, slot: 300, key, validator };
     let Fingerprint { digest, crc, length } = hello();
+    let call = |idempotent, headers, body| Call {
+        request_id: 11,
+        idempotent,
+        key: key("/orders"),
+        headers,
+        body: Bytes::from_static(body),
+    };
     let reserved =
         |kind, payload: &'static [u8]| Value::Reserved(kind, Bytes::from_static(payload));
     vec![
@@ -191,11 +199,10 @@ fn request_values() -> Vec<(&'static str, Value)> {
         ("get/crc", Value::Get(get(8, None, Validator::Crc { crc, length }))),
         ("get/strong", Value::Get(get(9, Some(key("/a")), Validator::Strong { crc, digest }))),
         ("batch/reserved", reserved(FrameType::Batch, &[10])),
-        ("call/reserved", reserved(FrameType::Call, &[11, 0])),
-        ("call/idempotent", reserved(FrameType::Call, &[11, 1])),
+        ("call/plain", Value::Call(call(false, HeaderBlock::default(), b""))),
+        ("call/idempotent", Value::Call(call(true, plain_text(), b"hello"))),
         ("delta/reserved", reserved(FrameType::Delta, &[7])),
         ("batch-reply/reserved", reserved(FrameType::BatchReply, &[10])),
-        ("call-reply/reserved", reserved(FrameType::CallReply, &[11])),
         ("body/start", Value::Body(BodyStart { request_id: 7, offset: 0 })),
         ("body/later", Value::Body(BodyStart { request_id: 7, offset: 1 << 20 })),
     ]
@@ -206,12 +213,21 @@ fn reply_values() -> Vec<(&'static str, Value)> {
     let full = |tag, headers, body| reply(7, Outcome::Full { tag, headers, body });
     let inline = Body::Inline(Bytes::from_static(b"hello"));
     let unmirrored = Body::Unmirrored { length: 10_000_000_000 };
+    let called = |status, headers, body| reply(11, Outcome::Called { status, headers, body });
     let empty = HeaderBlock::default();
     vec![
         ("use-cached", reply(7, Outcome::UseCached { tag: hello_tag() })),
         ("full/inline", full(hello_tag(), plain_text(), inline)),
         ("full/stream", full(hello_tag(), empty, Body::Stream { length: 1 << 20 })),
         ("full/unmirrored", full(Tag([0; 16]), plain_text(), unmirrored)),
+        (
+            "call-reply/inline",
+            called(201, plain_text(), Body::Inline(Bytes::from_static(b"hello"))),
+        ),
+        (
+            "call-reply/stream",
+            called(200, HeaderBlock::default(), Body::Stream { length: 1 << 20 }),
+        ),
         ("not-found", reply(7, Outcome::NotFound)),
         ("unknown-slot", reply(7, Outcome::UnknownSlot)),
         ("busy", reply(7, Outcome::Busy { retry_after_ms: 1000 })),
@@ -602,6 +618,6 @@ fn reserved_requests_have_an_answer() {
         );
     }
     assert_eq!(backplane::answer_reserved(&frame("ping")), Ok(None));
-    assert!(!is_idempotent(&frame("call/reserved")));
+    assert!(!is_idempotent(&frame("call/plain")));
     assert!(is_idempotent(&frame("call/idempotent")) && is_idempotent(&frame("get/slot")));
 }

@@ -81,6 +81,8 @@ struct Replies {
     delta: u64,
     not_found: u64,
     busy: u64,
+    called: u64,
+    fate_unknown: u64,
     error: u64,
 }
 
@@ -149,6 +151,9 @@ fn status_page(
     address: impl Fn(&Name) -> String,
 ) -> StatusPage {
     let ReplyCounters { use_cached, full, delta, not_found, busy, error, .. } = view.replies;
+    let ReplyCounters { called, fate_unknown, .. } = view.replies;
+    let replies = Replies { use_cached, full, delta, not_found, busy, called, fate_unknown, error };
+    let sent = use_cached + full + delta + not_found + busy + called + fate_unknown + error;
     let ReplyCounters { by_mirror: mirror, by_crc: crc, by_strong: strong, .. } = view.replies;
     StatusPage {
         servers: view.servers.iter().map(|row| server_entry(row, address(&row.name))).collect(),
@@ -159,9 +164,9 @@ fn status_page(
         takeovers: view.counters.takeovers,
         hedges: view.counters.hedges,
         resumed_bodies: view.counters.resumed_bodies,
-        replies: Replies { use_cached, full, delta, not_found, busy, error },
+        replies,
         use_cached_by: UseCachedBy { mirror, crc, strong },
-        coalescing: coalescing(use_cached + full + delta + not_found + busy + error, traffic),
+        coalescing: coalescing(sent, traffic),
     }
 }
 

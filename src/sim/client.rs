@@ -1,5 +1,6 @@
 //! Processes of the client library: machine, disk, and an application that asks for items.
 
+use super::calls::{CallTicket, is_answer};
 use super::checks::Check;
 use super::cluster::World;
 use super::disk::Disk;
@@ -45,6 +46,7 @@ pub(super) struct ClientProcess {
     connection: Option<ConnectionId>,
     pub(super) disk: Disk,
     pub(super) tickets: BTreeMap<u64, Ticket>,
+    pub(super) calls: BTreeMap<u64, CallTicket>,
     /// Keys that are being asked for, since when: a further get shares the answer.
     pub(super) shared: BTreeMap<Key, Time>,
     /// The highest epoch that this run has seen.
@@ -62,6 +64,7 @@ impl ClientProcess {
             connection: None,
             disk,
             tickets: BTreeMap::new(),
+            calls: BTreeMap::new(),
             shared: BTreeMap::new(),
             seen: None,
             cloned,
@@ -119,6 +122,7 @@ impl World {
         process.machine = None;
         process.connection = None;
         process.tickets.clear();
+        process.calls.clear();
         process.shared.clear();
         process.seen = None;
         process.disk.lose_tail(lost);
@@ -210,7 +214,7 @@ impl World {
         self.trace.bytes(&bytes);
         let who = Host::Client(place);
         self.trace.got(self.now, who, "router", &(start, bytes.len(), whole));
-        if whole && start.is_some() && !self.source.ever_was_body(&bytes) {
+        if whole && start.is_some() && !self.source.ever_was_body(&bytes) && !is_answer(&bytes) {
             let what = format!("client {place} got {} bytes that never were an item", bytes.len());
             return self.fail(Check::Body, what);
         }
@@ -254,6 +258,7 @@ impl World {
                 }
             }
             Output::Answer(answer) => self.take_answer(place, answer),
+            Output::Called(answer) => self.take_call_answer(place, &answer),
             Output::Load { slot } => {
                 let life = self.life(host);
                 let delay = self.between(0, 5);

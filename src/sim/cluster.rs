@@ -1,6 +1,7 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
-use super::caller::{CallLedger, Caller};
+use super::caller::Caller;
+use super::calls::CallLedger;
 use super::checks::Check;
 use super::client::ClientProcess;
 use super::events::Event;
@@ -235,10 +236,7 @@ impl World {
         process.running = false;
         process.inbox.clear();
         match host {
-            Host::Server(place) => {
-                self.servers[place].stop();
-                self.calls.forget_server(place);
-            }
+            Host::Server(place) => self.servers[place].stop(),
             Host::Router(place) => self.routers[place].stop(),
             Host::Client(place) => self.stop_client(place),
             Host::Caller(place) => self.callers[place].stop(),

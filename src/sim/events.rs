@@ -3,7 +3,7 @@
 use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use crate::mirror::Version;
-use crate::node::server::Retrieved;
+use crate::node::server::{Called, Retrieved};
 use crate::wire::{ClientId, Key};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,10 @@ pub(super) enum Event {
         retrieved: Retrieved,
         fresh_for: Duration,
     },
+    /// The source executes a call.
+    Execute { host: Host, life: u64, worker: usize, ticket: u64, number: u64 },
+    /// The source has answered a call.
+    Called { host: Host, life: u64, worker: usize, ticket: u64, called: Called },
     /// Bytes were read from a client's disk.
     Loaded { host: Host, life: u64, slot: u32 },
     /// A client's application does something.
@@ -84,6 +88,8 @@ impl World {
             | Event::Admitted { host, .. }
             | Event::Look { host, .. }
             | Event::Retrieved { host, .. }
+            | Event::Execute { host, .. }
+            | Event::Called { host, .. }
             | Event::Loaded { host, .. }
             | Event::Work { host, .. } => Some(*host),
             Event::Change
@@ -112,6 +118,8 @@ impl World {
             | Event::Admitted { host, life, .. }
             | Event::Look { host, life, .. }
             | Event::Retrieved { host, life, .. }
+            | Event::Execute { host, life, .. }
+            | Event::Called { host, life, .. }
             | Event::Loaded { host, life, .. }
             | Event::Work { host, life } => ended(*host, *life),
             _ => false,
@@ -152,6 +160,12 @@ impl World {
             }
             Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
                 self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
+            }
+            Event::Execute { host, worker, ticket, number, .. } => {
+                self.execute(host, worker, ticket, number);
+            }
+            Event::Called { host, worker, ticket, called, .. } => {
+                self.hand_in_called(host, worker, ticket, called);
             }
             Event::Loaded { host, slot, .. } => self.hand_in_loaded(host, slot),
             Event::Work { host, .. } => self.work(host),

@@ -170,6 +170,7 @@ impl World {
                 let policy = self.random_policy();
                 self.get(place, key, policy, Expected::Answer);
             }
+            self.call_of_client(place, Expected::Answer);
         }
         for place in 0..self.callers.len() {
             self.make_last_call(place);
@@ -209,6 +210,9 @@ impl World {
             if let Some(ticket) = open {
                 let what = format!("client {place} waits for {}", ticket.key);
                 self.fail(Check::Rest, what);
+            }
+            if !self.clients[place].calls.is_empty() {
+                self.fail(Check::Rest, format!("client {place} waits for a call"));
             }
         }
     }

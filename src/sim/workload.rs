@@ -15,6 +15,7 @@ impl World {
         match (self.stage, host) {
             (Stage::Begin | Stage::Rough, Host::Client(place)) => {
                 self.check_overdue(place);
+                self.check_overdue_calls(place);
                 self.ask_some(place);
                 self.work_again(host);
             }
@@ -48,6 +49,7 @@ impl World {
             let policy = self.random_policy();
             self.get(place, &key, policy, Expected::Anything);
         }
+        self.call_now_and_then(place);
     }
 
     fn ask_for(&mut self, place: usize, expected: Expected) {

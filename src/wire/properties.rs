@@ -5,7 +5,7 @@ use super::codec::{Reader, put};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
 use super::gather::Gather;
-use super::lane::{BodyStart, Get, Outcome, Reply};
+use super::lane::{BodyStart, Call, Get, Outcome, Reply, is_idempotent};
 use super::session::{Assigned, GoawayReason, Hello, Welcome};
 use super::strategies;
 use super::token::Token;
@@ -94,6 +94,14 @@ proptest! {
         let frame = value.encode();
         prop_assert_eq!(frame.request_id(), Ok(value.request_id));
         prop_assert_eq!(Get::decode(received(&frame).payload()), Ok(value));
+    }
+
+    #[test]
+    fn calls_survive(value in strategies::call()) {
+        let frame = value.encode();
+        prop_assert_eq!(frame.request_id(), Ok(value.request_id));
+        prop_assert_eq!(is_idempotent(&frame), value.idempotent);
+        prop_assert_eq!(Call::decode(received(&frame).payload()), Ok(value));
     }
 
     #[test]
@@ -215,6 +223,7 @@ fn decodes(frame: &Frame) -> bool {
         FrameType::Assigned => Assigned::decode(frame.payload()).is_ok(),
         FrameType::Goaway => GoawayReason::decode(frame.payload()).is_ok(),
         FrameType::Get => Get::decode(frame.payload()).is_ok(),
+        FrameType::Call => Call::decode(frame.payload()).is_ok(),
         FrameType::Body => BodyStart::decode(frame.payload()).is_ok(),
         FrameType::ServerHello | FrameType::ServerWelcome => {
             ServerHello::decode(frame.payload()).is_ok()

@@ -8,7 +8,10 @@ use super::backplane::{
 use super::codec::MAX_VARINT;
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
-use super::lane::{Body, BodyStart, ErrorCode, Get, MAX_SLOTS, Outcome, Reply, Validator};
+use super::lane::{
+    Body, BodyStart, Call, ErrorCode, Get, MAX_SLOTS, MAX_STATUS, MIN_STATUS, Outcome, Reply,
+    Validator,
+};
 use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Welcome};
 use super::token::Token;
 use super::types::{
@@ -129,6 +132,20 @@ pub(crate) fn get() -> BoxedStrategy<Get> {
         .boxed()
 }
 
+pub(crate) fn call() -> BoxedStrategy<Call> {
+    let body = vec(any::<u8>(), 0..400).prop_map(Bytes::from);
+    let parts = (number(), any::<bool>(), key(), header_block(), body);
+    parts
+        .prop_map(|(request_id, idempotent, key, headers, body)| Call {
+            request_id,
+            idempotent,
+            key,
+            headers,
+            body,
+        })
+        .boxed()
+}
+
 pub(crate) fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         vec(any::<u8>(), 0..400).prop_map(|bytes| Body::Inline(Bytes::from(bytes))),
@@ -146,10 +163,14 @@ pub(crate) fn outcome() -> BoxedStrategy<Outcome> {
         Just(ErrorCode::Unavailable),
     ];
     let full = (tag(), header_block(), body());
+    let tagged = |body: &Body| !matches!(body, Body::Unmirrored { .. });
+    let answer = body().prop_filter("an answer has no tag", tagged);
+    let called = (MIN_STATUS..=MAX_STATUS, header_block(), answer);
     let text = proptest::string::string_regex(&format!("[ -~ä]{{0,{MAX_ERROR_TEXT}}}")).unwrap();
     prop_oneof![
         tag().prop_map(|tag| Outcome::UseCached { tag }),
         full.prop_map(|(tag, headers, body)| Outcome::Full { tag, headers, body }),
+        called.prop_map(|(status, headers, body)| Outcome::Called { status, headers, body }),
         Just(Outcome::NotFound),
         Just(Outcome::UnknownSlot),
         number().prop_map(|retry_after_ms| Outcome::Busy { retry_after_ms }),
@@ -209,8 +230,12 @@ fn former() -> impl Strategy<Value = Vec<Name>> {
 
 /// A frame that a client may send, or be sent, on a lane.
 pub(crate) fn inner() -> BoxedStrategy<Frame> {
-    prop_oneof![get().prop_map(|get| get.encode()), reply().prop_map(|reply| reply.encode()),]
-        .boxed()
+    prop_oneof![
+        get().prop_map(|get| get.encode()),
+        call().prop_map(|call| call.encode()),
+        reply().prop_map(|reply| reply.encode()),
+    ]
+    .boxed()
 }
 
 pub(crate) fn forward() -> BoxedStrategy<Forward> {
@@ -330,6 +355,7 @@ pub(crate) fn frame() -> BoxedStrategy<Frame> {
         assigned().prop_map(|assigned| assigned.encode()),
         goaway().prop_map(|reason| reason.encode()),
         get().prop_map(|get| get.encode()),
+        call().prop_map(|call| call.encode()),
         reply().prop_map(|reply| reply.encode()),
         body_start().prop_map(|start| start.encode()),
         (server_hello(), hellos).prop_map(|(hello, kind)| hello.encode(kind)),

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod cache_directory;
+mod calls;
 mod config;
 mod dial;
 mod driver;
@@ -15,8 +16,10 @@ mod storage;
 mod tests;
 
 pub use crate::node::client::{
-    Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind, ValidatorPolicy,
+    CallReply, CallRequest, Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind,
+    ValidatorPolicy,
 };
+pub use calls::CallAnswered;
 pub use config::{CacheConfig, ClientConfig, ConnectError, Roots};
 #[cfg(feature = "cli")]
 pub(crate) use dial::{Lost, any_address, nobody_listens};
@@ -119,6 +122,7 @@ impl Client {
             storage,
             commands: received,
             open: HashMap::new(),
+            calls: HashMap::new(),
             snapshot: shown,
             first: Some(First { done, attempts: Vec::new() }),
             damaged: 0,

@@ -29,7 +29,7 @@ use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
-use retrieval::Retrieval;
+use retrieval::{Calling, Retrieval};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -241,8 +241,20 @@ impl Shell {
                 }
             }
             Output::SendBody { to, request_id, version, offset } => {
-                let start = BodyStart { request_id, offset };
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, version));
+                let (start, body) = (BodyStart { request_id, offset }, version.body().clone());
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            }
+            Output::SendAnswer { to, request_id, body } => {
+                let start = BodyStart { request_id, offset: 0 };
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            }
+            Output::Call { ticket, request } => {
+                let calling = Calling::new(Rc::clone(self), ticket);
+                tokio::task::spawn_local(async move {
+                    let source = calling.source();
+                    let answer = source.call(*request).await;
+                    calling.answer(answer);
+                });
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 if let Some(item) = self.opened.borrow_mut().remove(&ticket) {

@@ -12,6 +12,8 @@
 mod asking;
 mod bodies;
 mod cache;
+mod calling;
+mod calls;
 mod error;
 mod replies;
 mod requests;
@@ -21,6 +23,7 @@ mod tests;
 mod types;
 
 pub use crate::wire::session::CloseCode;
+pub use calls::{CallAnswer, CallReply, CallRequest};
 pub use error::Error;
 #[cfg(feature = "client")]
 pub(crate) use replies::printable;
@@ -33,6 +36,7 @@ use crate::wire::session::{Assigned, GoawayReason, Welcome};
 use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Tag, Time};
 use bytes::Bytes;
 use cache::Cache;
+use calls::Calls;
 use requests::{Requests, Stage};
 use session::{Due, Session};
 use std::collections::VecDeque;
@@ -43,6 +47,7 @@ pub struct Client {
     session: Session,
     cache: Cache,
     requests: Requests,
+    calls: Calls,
     outputs: VecDeque<Output>,
     statistics: Statistics,
     /// Why there will be no session any more.
@@ -61,6 +66,7 @@ impl Client {
             session: Session::new(&config, saved.token, seed, now),
             cache: Cache::new(config.max_cache_bytes, max_memory, config.persist),
             requests: Requests::default(),
+            calls: Calls::default(),
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
             ended: None,
@@ -176,6 +182,7 @@ impl Client {
         for index in self.requests.indexes(|_| true) {
             self.finish(index, Err(error.clone()));
         }
+        self.end_calls(&error);
         self.ended = Some(error);
     }
 
@@ -183,10 +190,7 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some((ticket, index, wanted)) = self.requests.pop_expired(now) {
             if wanted {
-                let trouble = self.session.trouble().filter(|_| !self.session.is_ready());
-                let after = self.config.request_timeout;
-                let error = Error::TimedOut { after, trouble: trouble.map(str::to_owned) };
-                let failure = Failure { error, details: self.details(index) };
+                let failure = Failure { error: self.timed_out(), details: self.details(index) };
                 self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
             }
             let loading = matches!(self.requests[index].stage, Stage::Loading);
@@ -195,6 +199,7 @@ impl Client {
             }
         }
         self.requests.end_waits(now);
+        self.expire_calls(now);
         match self.session.due(now) {
             Some(Due::Connect) => self.connect(now),
             Some(Due::GiveUp(why)) => self.close(CloseCode::Done, why.to_owned(), now),
@@ -221,7 +226,8 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.session.deadline().into_iter().chain(self.requests.deadline()).min()
+        let requests = self.requests.deadline().into_iter().chain(self.calls.deadline());
+        self.session.deadline().into_iter().chain(requests).min()
     }
 
     /// A version is on disk, so that its bytes may leave memory.
@@ -254,6 +260,7 @@ impl Client {
         });
         self.statistics.lost_sessions += u64::from(self.session.is_open());
         self.requests.requeue_all();
+        self.lose_calls();
         for index in self.requests.indexes(|request| request.waiting().next().is_none()) {
             if !matches!(self.requests[index].stage, Stage::Loading) {
                 self.drop_request(index);
@@ -263,7 +270,7 @@ impl Client {
 
     /// Ends a session that the router wants to end, once nothing is open in it.
     fn end_drain(&mut self, now: Time) {
-        let open = self.requests.in_flight() - self.requests.abandoned();
+        let open = self.in_flight() - self.requests.abandoned();
         if self.session.is_draining() && open == 0 {
             self.close(CloseCode::Done, "the router is shutting down".to_owned(), now);
         }
@@ -289,9 +296,9 @@ impl Client {
         self.session.is_ready()
     }
 
-    /// Gets that wait for their answer.
+    /// Gets and calls that wait for their answer.
     pub fn waiting(&self) -> usize {
-        self.requests.tickets()
+        self.requests.tickets() + self.calls.len()
     }
 
     /// Items that are held, and what they cost against [`Config::max_cache_bytes`].

@@ -75,6 +75,8 @@ pub(super) struct Session {
     client: Option<ClientId>,
     assignment: Option<Assignment>,
     limits: Option<Limits>,
+    /// What the router and we speak in this session.
+    version: Option<u64>,
     max_slots: u64,
     connect_timeout: Duration,
     trouble: Option<String>,
@@ -98,6 +100,7 @@ impl Session {
             client: None,
             assignment: None,
             limits: None,
+            version: None,
             max_slots: config.max_slots.min(crate::wire::lane::MAX_SLOTS),
             connect_timeout: config.connect_timeout,
             trouble: None,
@@ -121,6 +124,7 @@ impl Session {
         self.answered = false;
         self.assignment_is_current = false;
         self.limits = None;
+        self.version = None;
         let (token, pool) = (self.token.clone(), self.pool.clone());
         Some(Hello { oldest: OLDEST_VERSION, newest: VERSION, token, pool }.encode())
     }
@@ -136,6 +140,7 @@ impl Session {
         self.link = Link::Ready { since: now };
         self.client = Some(welcome.client);
         self.limits = Some(welcome.limits);
+        self.version = Some(welcome.version);
         self.refusals = 0;
         self.trouble = None;
         // ASSIGNED on the lane may have overtaken WELCOME.
@@ -262,6 +267,11 @@ impl Session {
             (Link::Greeting { .. }, _) => Some((EARLY_REQUESTS, EARLY_SLOTS.min(self.max_slots))),
             _ => None,
         }
+    }
+
+    /// The version of the protocol in this session, once the router has chosen it.
+    pub(super) fn version(&self) -> Option<u64> {
+        self.version
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -7,6 +7,7 @@ use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
 
+mod calls;
 mod failing;
 
 const LANE: LaneId = 1;

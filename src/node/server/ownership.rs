@@ -42,7 +42,7 @@ impl Server {
         }
         if let Some(returning) = &mut self.returning {
             if returning.held_back.len() < MAX_HELD_BACK {
-                returning.held_back.push_back((link.clone(), forward.clone()));
+                returning.held_back.push_back((now, link.clone(), forward.clone()));
             } else {
                 self.refuse_ownership(link, forward);
             }
@@ -206,7 +206,7 @@ impl Server {
         distinct
     }
 
-    fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
+    pub(super) fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let record = self.clients.get(&forward.client);
         let known = record.map(|record| record.assignment(&self.config.name)).or_else(|| {
             // Its alternate is not known here. The primary tells, when it is asked under an earlier

@@ -169,7 +169,12 @@ impl Server {
         self.returning = None;
         self.tally.correct(Count::Returning, 1, 0);
         self.status_changed(now);
-        for (link, forward) in held_back {
+        for (since, link, mut forward) in held_back {
+            let waited = now.since(since).as_millis() as u64;
+            if waited >= forward.deadline_ms {
+                continue;
+            }
+            forward.deadline_ms -= waited;
             self.handle_forward(now, &link, &forward);
         }
     }

@@ -1,5 +1,7 @@
 //! One server, by hand: what it does with each kind of request.
 
+mod calls;
+
 use super::*;
 use crate::node::Planted;
 use crate::wire::backplane::{Forward, How, Status, use_cached_frame};

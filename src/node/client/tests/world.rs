@@ -369,6 +369,7 @@ impl World {
                 }
                 Output::Close { .. } => self.forget_connection(),
                 Output::Answer(answer) => self.check(answer),
+                Output::Called(answer) => unreachable!("{answer:?}: nothing is called here"),
                 Output::Load { slot } => {
                     let mut bytes = self.disk.get(&slot).map(|item| item.bytes.to_vec());
                     if let Some(bytes) = bytes.as_mut().filter(|_| self.chance(20)) {
