@@ -2,9 +2,10 @@
 
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
+use crate::node::Fault;
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
 use crate::wire::session::{
-    CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
+    CloseCode, GoawayReason, Hello, OLDEST_VERSION, Ping, VERSION, Welcome, common_version,
 };
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
@@ -92,12 +93,26 @@ impl Router {
         let Some(known) = self.sessions.get(session.0) else {
             return;
         };
+        if frame.kind() == FrameType::Ping && !matches!(known.state, SessionState::New) {
+            return self.handle_ping(session, frame);
+        }
         if !matches!((&known.state, frame.kind()), (SessionState::New, FrameType::Hello)) {
             let reason = format!("a {:?} frame does not belong here", frame.kind());
             return self.close(session, CloseCode::ProtocolViolation, reason);
         }
         match Hello::decode(frame.payload()) {
             Ok(hello) => self.handle_hello(now, session, hello),
+            Err(error) => self.close(session, CloseCode::ProtocolViolation, error.to_string()),
+        }
+    }
+
+    /// A client asks whether this router lives: at once, whatever else the client waits for.
+    fn handle_ping(&mut self, session: SessionId, frame: &Frame) {
+        match Ping::decode(frame.payload()) {
+            Ok(_) if self.config.planted.is(Fault::NoPong) => {}
+            Ok(ping) => {
+                self.outputs.push_back(Output::ToSession { session, frame: ping.answer() });
+            }
             Err(error) => self.close(session, CloseCode::ProtocolViolation, error.to_string()),
         }
     }
