@@ -55,6 +55,8 @@ pub(crate) struct Shell {
     servers: RefCell<Vec<Option<ServerIo>>>,
     /// Bodies that are being passed on, each with the way to stop it.
     bodies: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// Rings whenever a server was linked.
+    linked: Notify,
     /// Rings whenever a reply may have made an early body welcome.
     replied: Notify,
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
@@ -102,6 +104,7 @@ impl Shell {
             sessions: RefCell::default(),
             servers: RefCell::default(),
             bodies: RefCell::default(),
+            linked: Notify::new(),
             replied: Notify::new(),
             inspections: RefCell::default(),
             next_inspection: Cell::new(FIRST_INSPECTION),

@@ -140,8 +140,13 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
         let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
         tokio::task::spawn_local(link);
     }
+    let serving = async {
+        // Meanwhile the endpoint already ends connections of a former run, by resets.
+        shell.first_links(plan.config.seeds.len()).await;
+        clients::accept(Rc::clone(&shell), public.clone()).await;
+    };
     tokio::select! {
-        () = clients::accept(Rc::clone(&shell), public.clone()) => {}
+        () = serving => {}
         () = stop.given() => {}
     }
     shell.say_goodbye(&public).await;
