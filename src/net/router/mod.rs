@@ -7,6 +7,7 @@
 
 mod bodies;
 mod clients;
+mod keys;
 mod servers;
 mod service;
 

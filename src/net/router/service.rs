@@ -1,6 +1,6 @@
 //! A router from its configuration to its workers.
 
-use super::{Shell, clients, servers};
+use super::{Shell, clients, keys, servers};
 use crate::config::{self, RouterConfig, TokenKeyBytes};
 use crate::net::backplane::Dialling;
 use crate::net::clock::Clock;
@@ -139,6 +139,10 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     for seed in plan.config.seeds.iter().map(ToString::to_string) {
         let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
         tokio::task::spawn_local(link);
+    }
+    let (file, known) = (plan.config.token_keys_file.clone(), plan.config.token_keys.clone());
+    if let (0, Some(file), Some(known)) = (worker, file, known) {
+        tokio::task::spawn_local(keys::follow(file, known, plan.inspectors.clone()));
     }
     let serving = async {
         // Meanwhile the endpoint already ends connections of a former run, by resets.

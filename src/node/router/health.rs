@@ -62,6 +62,7 @@ impl Router {
         self.dispatch_waiting(now, None);
         self.admit_waiting(now);
         self.forget_departed(now);
+        self.renew_tokens(now);
         let number = self.number();
         for (server, known) in self.servers.iter().filter(|(_, known)| known.linked) {
             for worker in 0..known.heard.len() as u64 {
