@@ -1,6 +1,6 @@
 //! A router from its configuration to its workers.
 
-use super::{Shell, clients, servers};
+use super::{Shell, clients, keys, servers};
 use crate::config::{self, RouterConfig, TokenKeyBytes};
 use crate::net::backplane::Dialling;
 use crate::net::clock::Clock;
@@ -80,13 +80,14 @@ impl RouterService {
         let tls = tls::public_server(&config.tls.cert, &config.tls.key, &[ALPN])?;
         let member = Backplane::load(&config.backplane, Role::Router, &config.name)?;
         let (address, workers) = (config.listen, config::worker_count(config.workers));
-        let public = PortGroup::bind(address, workers, Steering::Public)
+        let (private, steering) = (tls::private_key(&config.tls.key)?, Steering::Public);
+        let public = PortGroup::bind(address, workers, steering)
             .map_err(|error| StartError::Bind { address, error })?;
         let clock = Clock::new();
         let (inspectors, inspections) = inspect::channels(public.workers());
         let plan = Arc::new(Plan {
             accepting: endpoint::public_accepting(tls::quic_server(tls)),
-            secrets: EndpointSecrets::random(Steering::Public),
+            secrets: EndpointSecrets::of_member(private.secret_der(), &config.name, steering),
             dialling: tls::quic_client(member.client_config()),
             keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
             shared: Arc::default(),
@@ -139,8 +140,17 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
         let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
         tokio::task::spawn_local(link);
     }
+    let (file, known) = (plan.config.token_keys_file.clone(), plan.config.token_keys.clone());
+    if let (0, Some(file), Some(known)) = (worker, file, known) {
+        tokio::task::spawn_local(keys::follow(file, known, plan.inspectors.clone()));
+    }
+    let serving = async {
+        // Meanwhile the endpoint already ends connections of a former run, by resets.
+        shell.first_links(plan.config.seeds.len()).await;
+        clients::accept(Rc::clone(&shell), public.clone()).await;
+    };
     tokio::select! {
-        () = clients::accept(Rc::clone(&shell), public.clone()) => {}
+        () = serving => {}
         () = stop.given() => {}
     }
     shell.say_goodbye(&public).await;
