@@ -17,6 +17,12 @@ pub enum Fault {
     ResentCall,
     /// A server's worker serves clients that another one owns.
     WrongOwner,
+    /// A server that drains drops its clients instead of handing them over.
+    DrainForgetsClient,
+    /// A primary keeps an alternate that drains.
+    KeepsDrained,
+    /// A client is handed over while its mirror is still being sent.
+    HandsOverEarly,
 }
 
 /// Which mistake to make, if any.

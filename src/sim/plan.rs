@@ -46,6 +46,10 @@ pub(super) struct Plan {
     pub(super) cache_bytes: u64,
     pub(super) memory_bytes: u64,
     pub(super) server_memory: usize,
+    /// When servers forget a client that asks for nothing.
+    pub(super) client_idle_timeout: Duration,
+    /// Entries of mirrors that are sent to new alternates in one turn.
+    pub(super) rebuild_batch: usize,
     pub(super) threshold: u64,
     pub(super) capacity: u64,
     pub(super) zones: bool,
@@ -87,6 +91,8 @@ impl Plan {
             cache_bytes: pick(random, &[5_000, 60_000, 1 << 20]),
             memory_bytes: pick(random, &[0, 3_000, 1 << 20]),
             server_memory: pick(random, &[2_000, 40_000, 1 << 24]),
+            client_idle_timeout: Duration::from_secs(3600),
+            rebuild_batch: 4096,
             threshold,
             capacity: if threshold == 1_000 { 1_000 } else { pick(random, &[8, 1_000]) },
             zones: random.random_bool(0.3),

@@ -40,6 +40,8 @@ use tokio::sync::Notify;
 
 /// Connections of other members that one worker holds at the most.
 const MAX_LINKS: usize = 4096;
+/// Entries of mirrors that go to new alternates in one turn: a millisecond's work at the most.
+const REBUILD_BATCH: usize = 1024;
 /// How long others have to hear that the server goes away.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -185,6 +187,8 @@ impl Shell {
             capacity: config.capacity,
             slots: crate::wire::lane::MAX_SLOTS,
             memory: memory / plan.workers,
+            client_idle_timeout: config.client_idle_timeout,
+            rebuild_batch: REBUILD_BATCH,
             incarnation: plan.incarnation,
             pid: u64::from(std::process::id()),
             admin: plan.admin.clone(),

@@ -43,7 +43,7 @@ pub enum FrameType {
     MirrorEnd = 0x4b,
     MirrorRefused = 0x4c,
     Pull = 0x4d,
-    Takeover = 0x4e,
+    HandOver = 0x4e,
     Release = 0x4f,
     Released = 0x50,
     Returned = 0x51,
@@ -53,11 +53,13 @@ pub enum FrameType {
     Ping = 0x55,
     Pong = 0x56,
     Cancel = 0x57,
+    HandedOver = 0x5a,
+    MirrorAck = 0x5b,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 42] = {
+    pub const ALL: [Self; 44] = {
         use FrameType::*;
         [
             Hello,
@@ -92,7 +94,7 @@ impl FrameType {
             MirrorEnd,
             MirrorRefused,
             Pull,
-            Takeover,
+            HandOver,
             Release,
             Released,
             Returned,
@@ -102,6 +104,8 @@ impl FrameType {
             Ping,
             Pong,
             Cancel,
+            HandedOver,
+            MirrorAck,
         ]
     };
 
