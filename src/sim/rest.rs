@@ -44,7 +44,10 @@ impl World {
         let clients = self.live_clients().into_iter().filter_map(|place| {
             self.clients[place].machine.as_ref().and_then(|machine| machine.client_id())
         });
-        clients.chain(self.callers.iter().filter_map(|caller| caller.client)).collect()
+        // Callers ask for the last time long before the end.
+        let remembered = !self.plan.forgets_clients();
+        let callers = self.callers.iter().filter(|_| remembered);
+        clients.chain(callers.filter_map(|caller| caller.client)).collect()
     }
 
     fn check_calls_ended(&self) -> Result<(), (Check, String)> {
