@@ -5,6 +5,7 @@
 
 mod bodies;
 mod builder;
+pub(crate) mod drain;
 mod links;
 mod retrieval;
 
@@ -26,6 +27,7 @@ use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
+pub use drain::Drainer;
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
 use retrieval::Retrieval;
@@ -126,6 +128,11 @@ impl ServerService {
     /// The way for other threads to look inside.
     pub(crate) fn inspectors(&self) -> Inspectors<Shell> {
         self.inspectors.clone()
+    }
+
+    /// The way to hand all clients over before the server stops.
+    pub(crate) fn drainer(&self) -> Drainer {
+        Drainer::new(self.inspectors(), self.plan.config.drain_timeout)
     }
 
     /// The backplane address, with the port that the system chose if none was asked for.
