@@ -235,7 +235,7 @@ impl Server {
         let ours = role == Some(ClientRole::Alternate) && known.epoch == *epoch;
         let next = epoch.next_term(self.config.name.clone());
         if let Some(next) = next.filter(|_| ours && epoch.primary == *from) {
-            self.become_primary(now, client, next, former);
+            self.become_primary(now, client, next, former, Some(from));
             // Ahead of the release that says less.
             self.answer_hand_over(from, client);
             self.settle_as_primary(now, client, false);
@@ -263,20 +263,22 @@ impl Server {
         let Some(record) = lower else {
             return;
         };
-        let router = record.router.clone();
-        if record.alternate.as_ref() == Some(from) {
-            self.give_away(now, client, &epoch);
-        } else {
+        if record.alternate.as_ref() != Some(from) {
             // Another alternate was chosen meanwhile, which must hear of it too.
-            self.yield_to(now, client, &epoch);
+            return self.yield_to(now, client, &epoch);
         }
+        let router = record.router.clone();
+        self.give_away(now, client, &epoch);
         if let Some(router) = router {
             self.send(&router, Message::AssignmentChanged { client, assignment });
         }
-        if let Some(draining) = &mut self.draining {
-            draining.offers.remove(&client);
-        }
+        self.close_offer(&client);
         self.offer_more(now);
+    }
+
+    /// Whether an offer for the client was open. It is not any more.
+    pub(super) fn close_offer(&mut self, client: &ClientId) -> bool {
+        self.draining.as_mut().is_some_and(|draining| draining.offers.remove(client).is_some())
     }
 
     /// The new primary owes what was owed here.

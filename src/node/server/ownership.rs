@@ -147,7 +147,7 @@ impl Server {
     /// and stays warm.
     fn adopt(&mut self, now: Time, forward: &Forward) {
         let client = forward.client;
-        self.become_primary(now, client, self.asked_epoch(forward), forward.former.clone());
+        self.become_primary(now, client, self.asked_epoch(forward), forward.former.clone(), None);
         // A client's first server is chosen by one router alone.
         let first = forward.term == 1 && forward.how != How::Takeover;
         self.settle_as_primary(now, client, first);
@@ -160,6 +160,7 @@ impl Server {
         client: ClientId,
         epoch: Epoch,
         mut former: Vec<Name>,
+        hands_over: Option<&Name>,
     ) {
         let mut mirror = Mirror::default();
         let (mut former_alternate, mut filed) = (None, 0);
@@ -178,6 +179,8 @@ impl Server {
         } else {
             self.primary_clients += 1;
         }
+        // Whoever hands the client over is told by us, ahead of any release: not by the alternate.
+        former.retain(|name| Some(name) != hands_over);
         let former = self.distinct_others(former);
         let record = Record {
             alternate: former_alternate,

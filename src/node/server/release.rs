@@ -8,7 +8,7 @@ use super::{ClientRole, Record, Server};
 use crate::cluster::Count;
 use crate::node::Fault;
 use crate::wire::backplane::Message;
-use crate::wire::{ClientId, Epoch, Name, Time};
+use crate::wire::{Assignment, ClientId, Epoch, Name, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -80,8 +80,15 @@ impl Server {
         let Some(record) = self.remove(client) else {
             return;
         };
+        // A release says the same as the answer to an offer, and may be faster.
+        let handed_over = self.close_offer(client);
         if record.role == ClientRole::Primary {
-            self.tally.increase(Count::Released);
+            self.tally.increase(if handed_over { Count::HandedOver } else { Count::Released });
+        }
+        if let (Some(router), Some(by), true) = (&record.router, by, handed_over) {
+            let epoch = Epoch { change: 0, ..by.clone() };
+            let assignment = Assignment { epoch, alternate: None };
+            self.send(router, Message::AssignmentChanged { client: *client, assignment });
         }
         if let Some(by) = by {
             self.remember_release(now, *client, by);
