@@ -52,8 +52,8 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) planted: Planted,
     pub(super) stage: Stage,
-    /// The server that drains while nothing else happens.
-    pub(super) drained: Option<usize>,
+    /// The servers that drain while nothing else happens.
+    pub(super) drained: Vec<usize>,
     events: BTreeMap<(Time, u64), Event>,
     next_number: u64,
     processes: BTreeMap<Host, Process>,
@@ -83,7 +83,7 @@ impl World {
             plan,
             planted,
             stage: Stage::Begin,
-            drained: None,
+            drained: Vec::new(),
             events: BTreeMap::new(),
             next_number: 0,
             processes: BTreeMap::new(),

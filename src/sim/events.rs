@@ -60,6 +60,8 @@ pub(super) enum Event {
     Thaw { host: Host },
     /// A host can be reached again.
     Heal { host: Host },
+    /// A server drains.
+    Drain { place: usize },
     /// A server that drained takes clients again.
     Undrain { place: usize },
     /// A server is told to stop.
@@ -96,6 +98,7 @@ impl World {
             | Event::Start { .. }
             | Event::Thaw { .. }
             | Event::Heal { .. }
+            | Event::Drain { .. }
             | Event::Undrain { .. }
             | Event::Roll { .. }
             | Event::Stage => None,
@@ -164,6 +167,7 @@ impl World {
             Event::Start { host } => self.start(host),
             Event::Thaw { host } => self.thaw(host),
             Event::Heal { host } => self.heal(host),
+            Event::Drain { place } => self.drain(place),
             Event::Undrain { place } => self.undrain(place),
             Event::Roll { place } => {
                 if self.stage == Stage::Rough {

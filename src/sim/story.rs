@@ -54,7 +54,7 @@ impl World {
             Stage::Begin => (Stage::Rough, self.begin_rough()),
             Stage::Warm => (Stage::Struck, self.strike()),
             Stage::Rough | Stage::Struck => {
-                if let Some(place) = self.drained.take() {
+                for place in std::mem::take(&mut self.drained) {
                     self.check_drained(place);
                 }
                 (Stage::Settling, self.settle())
@@ -109,12 +109,9 @@ impl World {
     fn strike(&mut self) -> Duration {
         let place = self.random.random_range(0..self.servers.len());
         match self.random.random_range(0..10) {
-            0..6 => self.fail_server(place),
-            6..8 => self.restart_gently(place),
-            _ => {
-                self.drain(place);
-                self.drained = Some(place);
-            }
+            0..5 => self.fail_server(place),
+            5..7 => self.restart_gently(place),
+            _ => self.drain_for_good(place),
         }
         for place in 0..self.clients.len() {
             for delay in [self.between(0, 100), self.between(0, 4_000)] {

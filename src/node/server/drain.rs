@@ -127,7 +127,7 @@ impl Server {
             let late: Vec<_> = late.map(|(client, _)| client).collect();
             let clients = &self.clients;
             draining.left_to_routers.retain(|client, _| clients.contains_key(client));
-            if draining.queue.is_empty() && draining.offers.is_empty() {
+            if draining.queue.is_empty() && draining.offers.is_empty() && late.is_empty() {
                 let open = |client: &&ClientId| !draining.left_to_routers.contains_key(*client);
                 draining.queue = clients.keys().filter(open).copied().collect();
             }
@@ -164,9 +164,8 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let complete = record.rebuild.is_none() || self.config.planted.is(Fault::HandsOverEarly);
-        let primary = record.role == ClientRole::Primary;
-        let Some(alternate) = record.alternate.clone().filter(|_| primary && complete) else {
+        let ours = record.role == ClientRole::Primary && record.rebuild.is_none();
+        let Some(alternate) = record.alternate.clone().filter(|_| ours) else {
             return;
         };
         let epoch = record.epoch.clone();

@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::node::Planted;
-use crate::wire::backplane::{Forward, How, Status, use_cached_frame};
+use crate::wire::Assignment;
+use crate::wire::backplane::{Forward, Holds, How, Status, use_cached_frame};
 use crate::wire::frame::FrameType;
 use crate::wire::lane::Get;
 use crate::wire::session::VERSION;
+
+mod lifecycle;
 
 const ROUTER: Link = Link::Router(1);
 
