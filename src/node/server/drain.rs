@@ -1,8 +1,8 @@
 //! Giving every client away: to its alternate, which becomes primary in the next term.
 //!
-//! An offer (HAND_OVER) goes over the link that carried the mirror, behind it, so that the alternate
-//! takes over with exactly what is here. Until it answers, this server stays primary; after that it
-//! has let go. Few offers are open at a time, so that requests go on being served between them. An
+//! An offer (HAND_OVER) goes over the link that carried the mirror, behind it: the alternate takes
+//! over with exactly what is here. Until it answers, this server stays primary; after that it has
+//! let go. Few offers are open at a time, so that requests go on being served between them. An
 //! alternate that does not answer is replaced, and the next one is asked: whatever was lost, the
 //! higher epoch decides.
 
@@ -195,7 +195,8 @@ impl Server {
     /// Whether a client's requests are refused, so that its router has the alternate take over.
     pub(super) fn leaves_to_routers(&self, now: Time, client: &ClientId) -> bool {
         let left = self.draining.as_ref().and_then(|it| it.left_to_routers.get(client));
-        left.is_some_and(|at| now.since(*at).as_millis() / OFFER_PATIENCE.as_millis() % 2 == 0)
+        let passed = |at: &Time| now.since(*at).as_millis() / OFFER_PATIENCE.as_millis();
+        left.is_some_and(|at| passed(at).is_multiple_of(2))
     }
 
     /// Has the router make the alternate take over, of which it may not have heard.

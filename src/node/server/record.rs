@@ -56,6 +56,14 @@ impl Record {
         }
     }
 
+    /// The client asked, by way of a router.
+    pub(super) fn note_request(&mut self, now: Time, link: &Link) {
+        self.asked = now;
+        if self.router.as_ref() != Some(link) {
+            self.router = Some(link.clone());
+        }
+    }
+
     pub(super) fn assignment(&self, own: &Name) -> Assignment {
         let alternate = match self.role {
             ClientRole::Primary => self.alternate.clone(),

@@ -28,10 +28,7 @@ impl Server {
             return;
         };
         if !standby {
-            record.asked = now;
-            if record.router.as_ref() != Some(link) {
-                record.router = Some(link.clone());
-            }
+            record.note_request(now, link);
         }
         let names_us = forward.primary.as_ref().is_none_or(|name| *name == self.config.name);
         let asked = names_us.then_some((forward.term, forward.change));
