@@ -4,10 +4,13 @@ mod calls;
 
 use super::*;
 use crate::node::Planted;
-use crate::wire::backplane::{Forward, How, Status, use_cached_frame};
+use crate::wire::Assignment;
+use crate::wire::backplane::{Forward, Holds, How, Status, use_cached_frame};
 use crate::wire::frame::FrameType;
 use crate::wire::lane::Get;
 use crate::wire::session::VERSION;
+
+mod lifecycle;
 
 const ROUTER: Link = Link::Router(1);
 
@@ -43,6 +46,8 @@ fn worker(worker: u64, workers: u64, tally: &Arc<Tally>) -> Server {
         capacity: 2,
         slots: 8,
         memory: 1 << 20,
+        client_idle_timeout: Duration::from_secs(10),
+        rebuild_batch: 4,
         incarnation: 1,
         pid: 1,
         admin: String::new(),
