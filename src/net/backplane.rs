@@ -229,7 +229,7 @@ impl Dialling {
         let crypto: Arc<QuicClientConfig> = Arc::clone(&self.crypto);
         let mut config = quinn::ClientConfig::new(crypto);
         config.transport_config(Arc::clone(match purpose {
-            Purpose::Frames => &self.frames,
+            Purpose::Frames | Purpose::Gossip => &self.frames,
             Purpose::Bodies => &self.bodies,
         }));
         config.initial_dst_cid_provider(initial_id_of(place));

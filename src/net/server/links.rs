@@ -57,6 +57,7 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
             let link = Link::Server(met.peer.name.clone(), met.peer.worker);
             read_messages(shell, &link, met.frames, &met.connection).await;
         }
+        (_, Purpose::Gossip) => {}
         (Role::Server, Purpose::Bodies) => {
             let reason = "servers send each other no bodies";
             backplane::close(&met.connection, CloseCode::ProtocolViolation, reason);

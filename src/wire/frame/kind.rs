@@ -53,11 +53,13 @@ pub enum FrameType {
     Ping = 0x55,
     Pong = 0x56,
     Cancel = 0x57,
+
+    Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 42] = {
+    pub const ALL: [Self; 43] = {
         use FrameType::*;
         [
             Hello,
@@ -102,6 +104,7 @@ impl FrameType {
             Ping,
             Pong,
             Cancel,
+            Gossip,
         ]
     };
 
