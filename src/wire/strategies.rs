@@ -210,8 +210,7 @@ pub(crate) fn gossip() -> BoxedStrategy<Gossip> {
 }
 
 pub(crate) fn server_hello() -> BoxedStrategy<ServerHello> {
-    let purpose =
-        prop_oneof![Just(Purpose::Frames), Just(Purpose::Bodies), Just(Purpose::Gossip)];
+    let purpose = prop_oneof![Just(Purpose::Frames), Just(Purpose::Bodies), Just(Purpose::Gossip)];
     let parts = (number(), number(), role(), name(), purpose, number(), number(), number());
     parts
         .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers, worker)| {
