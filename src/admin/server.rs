@@ -1,5 +1,6 @@
 //! The server's admin pages.
 
+use super::members::{self, MemberEntry};
 use super::{failure, metrics, nowhere, page};
 use crate::cluster::Choice;
 use crate::net::inspect::Inspectors;
@@ -50,6 +51,7 @@ struct StatusPage {
     misdirected_requests: u64,
     releases_owed: usize,
     item_bytes: usize,
+    members: Vec<MemberEntry>,
 }
 
 #[derive(Serialize)]
@@ -119,7 +121,7 @@ fn state(state: SelfState) -> &'static str {
     }
 }
 
-fn status_page(view: &ServerView, workers: usize) -> StatusPage {
+fn status_page(view: &ServerView, workers: usize, members: Vec<MemberEntry>) -> StatusPage {
     StatusPage {
         name: view.name.to_string(),
         pid: std::process::id(),
@@ -138,6 +140,7 @@ fn status_page(view: &ServerView, workers: usize) -> StatusPage {
         misdirected_requests: view.counters.misdirected_requests,
         releases_owed: view.debts,
         item_bytes: view.item_bytes,
+        members,
     }
 }
 
@@ -175,8 +178,9 @@ async fn view(workers: &Inspectors<Shell>) -> Option<ServerView> {
 }
 
 async fn status(State(workers): Workers) -> Response {
-    let view = view(&workers).await;
-    page(view.map(|view| status_page(&view, workers.each().len())))
+    let members = workers.each()[0].look(|shell| members::entries(shell.mesh())).await;
+    let page_of = |(view, members)| status_page(&view, workers.each().len(), members);
+    page(view(&workers).await.zip(members).map(page_of))
 }
 
 async fn clients(State(workers): Workers, Query(range): Query<Range>) -> Response {

@@ -4,6 +4,7 @@ use super::{FIRST_INSPECTION, Shell, bodies};
 use crate::assign::ServerIndex;
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
+use crate::net::membership::Target;
 use crate::net::outbox::Outbox;
 use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
@@ -35,22 +36,24 @@ impl ServerIo {
     }
 }
 
-/// Keeps links to the server at one address, for ever.
-pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
-    let hold = async || hold_links(&shell, &dialling, &address).await;
-    backplane::keep_link(&address, hold).await;
-}
-
 /// Dials all workers of a server and serves the links until one of them breaks.
-async fn hold_links(
+pub(super) async fn hold_links(
     shell: &Rc<Shell>,
     dialling: &Dialling,
-    address: &str,
+    target: &Target,
 ) -> Result<Held, MeetError> {
-    let address = backplane::look_up(address).await?;
+    if target.likely().is_some_and(|name| shell.is_linked(&name)) {
+        return Ok(Held::Elsewhere);
+    }
+    let address = target.address;
     let links = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
+    target.check(&links[0].peer).inspect_err(|error| give_up(&links, &error.to_string()))?;
     let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     let name = links[0].peer.name.clone();
+    if shell.is_linked(&name) {
+        [links, for_bodies].iter().for_each(|links| give_up(links, "it is linked already"));
+        return Ok(Held::Elsewhere);
+    }
     let mut readers = Vec::new();
     let mut io = ServerIo { name: name.clone(), connections: Vec::new(), outboxes: Vec::new() };
     for Met { connection, send, frames, .. } in links {
@@ -86,7 +89,15 @@ async fn hold_links(
     Ok(Held::Broke)
 }
 
+fn give_up(links: &[Met], reason: &str) {
+    links.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
+}
+
 impl Shell {
+    fn is_linked(&self, name: &Name) -> bool {
+        self.servers.borrow().iter().flatten().any(|io| io.name == *name)
+    }
+
     fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
         let (name, workers) = (io.name.clone(), io.workers());
         let mut io = Some(io);

@@ -6,6 +6,7 @@
 use super::Shell;
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
+use crate::net::membership::Target;
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
 use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
@@ -57,7 +58,13 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
             let link = Link::Server(met.peer.name.clone(), met.peer.worker);
             read_messages(shell, &link, met.frames, &met.connection).await;
         }
-        (_, Purpose::Gossip) => {}
+        (_, Purpose::Gossip) => match shell.mesh.get() {
+            Some(mesh) => mesh.serve(met).await,
+            None => {
+                let reason = "gossip goes to worker 0";
+                backplane::close(&met.connection, CloseCode::NotWelcome, reason);
+            }
+        },
         (Role::Server, Purpose::Bodies) => {
             let reason = "servers send each other no bodies";
             backplane::close(&met.connection, CloseCode::ProtocolViolation, reason);
@@ -117,26 +124,30 @@ fn hand_in(shell: &Rc<Shell>, link: &Link, frames: &mut FrameReader) -> Result<(
     })
 }
 
-/// Keeps the connections over which this worker sends to another server, for ever.
-pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
-    let hold = async || hold_links(&shell, &dialling, &address).await;
-    backplane::keep_link(&address, hold).await;
-}
-
-async fn hold_links(
+/// Dials all workers of another server, to send to them until one of the connections breaks.
+pub(super) async fn hold_links(
     shell: &Rc<Shell>,
     dialling: &Dialling,
-    address: &str,
+    target: &Target,
 ) -> Result<Held, MeetError> {
-    let address = backplane::look_up(address).await?;
-    let met = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
+    let is_linked = |name: Name| shell.outboxes.borrow().contains_key(&Link::Server(name, 0));
+    if target.likely().is_some_and(is_linked) {
+        return Ok(Held::Elsewhere);
+    }
+    let met = shell.identity.dial_all(dialling, target.address, Purpose::Frames).await?;
     let (name, workers) = (met[0].peer.name.clone(), met.len() as u64);
+    let give_up = |reason: &str| {
+        met.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
+    };
+    target.check(&met[0].peer).inspect_err(|error| give_up(&error.to_string()))?;
     if name == shell.identity.name {
         // A list of all servers may be given to each of them.
-        for Met { connection, .. } in &met {
-            backplane::close(connection, CloseCode::Done, "the same server");
-        }
+        give_up("the same server");
         return Ok(Held::NotWanted);
+    }
+    if is_linked(name.clone()) {
+        give_up("it is linked already");
+        return Ok(Held::Elsewhere);
     }
     let mut connections = Vec::new();
     for (worker, Met { connection, send, .. }) in met.into_iter().enumerate() {

@@ -13,6 +13,7 @@ use super::backplane::{Dialling, Identity};
 use super::clock::Clock;
 use super::endpoint::{self, Door};
 use super::inspect::{self, Inspections, Inspectors};
+use super::membership::{self, Mesh, Roster, Setup};
 use super::outbox::Outbox;
 use super::router::StartError;
 use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
@@ -22,21 +23,21 @@ use crate::cluster::Tally;
 use crate::config::{self, ServerConfig};
 use crate::node::server::{Link, Output, Server};
 use crate::source::{SharedSource, Unmirrored};
-use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
+use crate::wire::backplane::{MemberId, Message, Role, gather_reply, use_cached_frame};
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
 use retrieval::Retrieval;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Connections of other members that one worker holds at the most.
 const MAX_LINKS: usize = 4096;
@@ -63,6 +64,8 @@ struct Plan {
     clock: Clock,
     incarnation: u64,
     workers: usize,
+    inspectors: Inspectors<Shell>,
+    roster: watch::Sender<Roster>,
 }
 
 /// What one worker starts from.
@@ -90,6 +93,8 @@ pub(crate) struct Shell {
     opened: RefCell<BTreeMap<u64, Unmirrored>>,
     next_link: Cell<u64>,
     alarm: Alarm,
+    /// The process's part in the gossip: worker 0's.
+    mesh: OnceCell<Rc<Mesh>>,
 }
 
 impl ServerService {
@@ -116,6 +121,8 @@ impl ServerService {
             clock,
             incarnation: clock.now().as_micros(),
             workers: port.workers(),
+            inspectors: inspectors.clone(),
+            roster: watch::Sender::new(Roster::of_seeds(&config.seeds)),
             config,
         });
         Ok(Self { port, plan, inspectors, inspections })
@@ -157,18 +164,49 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     let shell = Rc::new(Shell::new(&plan, worker));
     tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
     tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-    for seed in plan.config.seeds.iter().map(ToString::to_string) {
-        let link = links::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
-        tokio::task::spawn_local(link);
+    let (linker, links_dialling) = (Rc::clone(&shell), Rc::clone(&dialling));
+    let hold = async move |target: &_| links::hold_links(&linker, &links_dialling, target).await;
+    tokio::task::spawn_local(membership::keep_links(plan.roster.subscribe(), hold));
+    if worker == 0 {
+        join(&shell, &plan, &dialling, local);
     }
     tokio::select! {
         () = links::accept(Rc::clone(&shell), endpoint.clone()) => {}
         () = stop.given() => {}
     }
+    if let Some(mesh) = shell.mesh.get() {
+        mesh.leave().await;
+    }
     endpoint.close(quinn::VarInt::from_u32(CloseCode::Shutdown as u32), b"shutting down");
     dialling.close();
     let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
     Ok(())
+}
+
+/// Takes part in the gossip.
+fn join(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
+    let setup = Setup {
+        identity: shell.identity.clone(),
+        listen: Some(local),
+        advertise: plan.config.advertise,
+        seeds: plan.config.seeds.clone(),
+    };
+    let inspectors = plan.inspectors.clone();
+    let gone = move |member: &MemberId| {
+        for worker in inspectors.each() {
+            let name = member.name.clone();
+            let told = worker.tell(move |shell| {
+                shell.with(|node, now| node.handle_peer_gone(now, &name));
+            });
+            if !told {
+                tracing::warn!(name = %member.name, "a worker is too busy to hear who is gone");
+            }
+        }
+    };
+    let (clock, roster) = (plan.clock, plan.roster.clone());
+    let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
+    mesh.start();
+    assert!(shell.mesh.set(mesh).is_ok(), "a process takes part in the gossip once");
 }
 
 impl Shell {
@@ -209,7 +247,13 @@ impl Shell {
             opened: RefCell::default(),
             next_link: Cell::new(0),
             alarm: Alarm::default(),
+            mesh: OnceCell::new(),
         }
+    }
+
+    /// What worker 0 knows of the members.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get().map(Rc::as_ref)
     }
 
     /// Gives the machine an input, then carries out what it wants done.

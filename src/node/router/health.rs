@@ -49,6 +49,23 @@ impl Router {
         self.lose_server(now, server);
     }
 
+    /// Membership says that a server is gone: nobody reaches it, or it left. Of one that answers on
+    /// its own links that is not believed.
+    pub fn handle_server_gone(&mut self, now: Time, name: &Name) {
+        let Some(server) = self.assignments.shared().names.find(name) else {
+            return;
+        };
+        let Some(known) = self.servers.get_mut(server) else {
+            return;
+        };
+        let answers = known.linked && now.since(known.last_heard()) < SUSPECT_AFTER;
+        if answers || known.state == HealthState::Down {
+            return;
+        }
+        known.state = HealthState::Down;
+        self.lose_server(now, server);
+    }
+
     /// Time passed: call at the moment of [`Router::poll_timeout`] at the latest.
     pub fn handle_timeout(&mut self, now: Time) {
         let paused = self.last_turn.is_some_and(|last| now.since(last) >= OWN_PAUSE);

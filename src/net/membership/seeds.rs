@@ -1,0 +1,151 @@
+//! Seeds: where a member begins, and looks again.
+//!
+//! A seed's name is looked up, and who is found at its addresses is asked to be let in: twice a
+//! second while nobody else is known, later now and then, for those at addresses where nobody is
+//! known yet. So the order in which members are started does not matter, a cluster whose halves were
+//! cut off finds together, and a name's new addresses are noticed.
+
+use super::{Mesh, backplane};
+use crate::cluster::membership::MemberKey;
+use crate::config::PeerAddress;
+use crate::net::backplane::Met;
+use crate::wire::backplane::MemberId;
+use crate::wire::session::CloseCode;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How soon seeds are tried again while nobody is known.
+const ALONE_PERIOD: Duration = Duration::from_millis(500);
+/// How soon they are tried, and looked up, again after that.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How long a look-up may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses that one name may stand for; more are not looked at.
+const MAX_ADDRESSES: usize = 256;
+
+/// What has become of the seeds so far.
+pub(super) struct Seeds {
+    /// By the seed's place in the configuration.
+    addresses: RefCell<Vec<Vec<SocketAddr>>>,
+    /// Who was found at an address.
+    found: RefCell<BTreeMap<SocketAddr, MemberKey>>,
+}
+
+impl Seeds {
+    /// Those that need no look-up are known at once.
+    pub(super) fn new(seeds: &[PeerAddress]) -> Self {
+        let addresses = seeds.iter().map(|seed| seed.literal().into_iter().collect()).collect();
+        Self { addresses: RefCell::new(addresses), found: RefCell::default() }
+    }
+
+    /// All addresses, and who was found there.
+    pub(super) fn met(&self) -> Vec<(SocketAddr, Option<MemberKey>)> {
+        let found = self.found.borrow();
+        let addresses = self.addresses.borrow();
+        let all = addresses.iter().flatten();
+        all.map(|address| (*address, found.get(address).cloned())).collect()
+    }
+}
+
+impl Mesh {
+    /// Looks a seed up and joins by it, again and again.
+    pub(super) async fn keep_seed(self: Rc<Self>, place: usize) {
+        let seed = self.setup.seeds[place].clone();
+        let mut last_complaint = String::new();
+        loop {
+            let mut complaint = String::new();
+            match look_up(&seed).await {
+                Ok(answers) => self.take_answers(place, &seed, answers),
+                Err(error) => complaint = format!("it cannot be looked up: {error}"),
+            }
+            let addresses = self.seeds.addresses.borrow()[place].clone();
+            for address in addresses {
+                if let Err(error) = self.join_at(address).await {
+                    complaint = error;
+                }
+            }
+            // Each reason once.
+            if complaint != last_complaint && !complaint.is_empty() {
+                tracing::warn!(%seed, why = complaint, "nobody was met at a seed");
+            }
+            last_complaint = complaint;
+            let is_alone = self.machine.borrow().is_alone();
+            tokio::time::sleep(if is_alone { ALONE_PERIOD } else { PERIOD }).await;
+        }
+    }
+
+    fn take_answers(&self, place: usize, seed: &PeerAddress, mut answers: Vec<SocketAddr>) {
+        answers.retain(|address| self.dialling.can_reach(address));
+        answers.sort_unstable();
+        answers.dedup();
+        answers.truncate(MAX_ADDRESSES);
+        let mut addresses = self.seeds.addresses.borrow_mut();
+        let before = &addresses[place];
+        if !seed.is_several() {
+            // One member: if it still has the address that it had, that one.
+            let kept = before.iter().find(|address| answers.contains(address)).copied();
+            answers = kept.or(answers.first().copied()).into_iter().collect();
+        }
+        // A look-up that finds nothing is more often a mishap than the end of all members.
+        if answers.is_empty() || *before == answers {
+            return;
+        }
+        addresses[place] = answers;
+        drop(addresses);
+        self.publish();
+    }
+
+    /// Joins by whoever is at an address, unless that one is known well enough.
+    async fn join_at(self: &Rc<Self>, address: SocketAddr) -> Result<(), String> {
+        let (own, members) = self.members();
+        let is_up = |key: &MemberKey| self.links.borrow().contains_key(key);
+        let known = members.iter().find(|known| known.member.address == Some(address));
+        let found = self.seeds.found.borrow().get(&address).cloned();
+        let found = found.or(known.map(|it| (it.member.role, it.member.name.clone())));
+        let is_own = |key: &MemberKey| key.0 == own.role && key.1 == own.name;
+        if own.address == Some(address) || found.is_some_and(|key| is_own(&key) || is_up(&key)) {
+            return Ok(());
+        }
+        let met = self.dial(address).await.map_err(|error| format!("{address}: {error}"))?;
+        let key = (met.peer.role, met.peer.name.clone());
+        self.seeds.found.borrow_mut().insert(address, key.clone());
+        self.publish();
+        if is_own(&key) {
+            // A list of all members may be given to each of them.
+            backplane::close(&met.connection, CloseCode::Done, "the same member");
+            return Ok(());
+        }
+        self.greet(met, address);
+        Ok(())
+    }
+
+    /// Asks a member that was met to be let in, and hears it from now on.
+    fn greet(self: &Rc<Self>, met: Met, address: SocketAddr) {
+        let Met { connection, peer, send, frames, .. } = met;
+        let outbox = self.add_link(connection.stable_id(), &peer, send);
+        let seed = MemberId {
+            role: peer.role,
+            name: peer.name.clone(),
+            incarnation: peer.incarnation,
+            address: Some(address),
+        };
+        self.with(|machine, now| machine.join(now, seed));
+        let mesh = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            mesh.hear(connection, &peer, frames, outbox).await;
+        });
+    }
+}
+
+async fn look_up(seed: &PeerAddress) -> io::Result<Vec<SocketAddr>> {
+    if let Some(address) = seed.literal() {
+        return Ok(vec![address]);
+    }
+    let answers = tokio::net::lookup_host((seed.host().to_owned(), seed.port()));
+    let answers = tokio::time::timeout(LOOKUP_TIMEOUT, answers).await;
+    Ok(answers.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect())
+}
