@@ -5,56 +5,27 @@
 //! these questions and answers, so it reaches everybody without anybody knowing everybody.
 //!
 //! This is the slow and global truth. Nobody's requests wait for it: what a router sees on its own
-//! links is faster. It decides whom to dial, and it says of a silent member at last that it is gone.
+//! links is faster. It decides whom to dial, and says of a silent member at last that it is gone.
 
 mod codec;
 #[cfg(test)]
 mod tests;
+mod timing;
 
-use crate::wire::backplane::{Gossip, GossipState, MAX_GOSSIP, MemberId, Role};
+use crate::wire::backplane::{Gossip, GossipState, MemberId, Role};
 use crate::wire::codec::MAX_VARINT;
 use crate::wire::{DecodeError, Frame, Name, Time};
 use codec::Codec;
-use foca::{
-    AccumulatingRuntime, Config, Foca, NoCustomBroadcast, OwnedNotification, PeriodicParams, Timer,
-};
+use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, OwnedNotification, Timer};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, VecDeque};
-use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
-/// How often a member asks another one whether it is there.
-const PROBE_PERIOD: Duration = Duration::from_secs(1);
-/// Who has not answered after so long is asked through others. Ten times a bad round trip among
-/// members, so that indirect questions stay rare.
-const PROBE_PATIENCE: Duration = Duration::from_millis(300);
-/// How many others ask for us: all of them would have to be cut off too.
-const INDIRECT_PROBES: usize = 3;
-/// How long a suspected member may take to object. A process that was frozen for 4 seconds, as by a
-/// snapshot of its machine, is suspected after one at the earliest, and has two left to object.
-const SUSPICION: Duration = Duration::from_secs(5);
-/// How often each piece of news is passed on by each member that hears it. With three listeners at a
-/// time, fifteen times is enough for a thousand members to have heard it with near certainty.
-const TRANSMISSIONS: u8 = 15;
-/// How often news is passed on, while there is some: it is everywhere within a second.
-const NEWS_PERIOD: Duration = Duration::from_millis(200);
-/// How often a member asks another one for all members: mends what news missed.
-const FEED_PERIOD: Duration = Duration::from_secs(15);
-/// How often a few of those that are down are told of us: two halves of a network that had given
-/// each other up find together again.
-const RETRY_PERIOD: Duration = Duration::from_secs(10);
-/// How long a run that is over is remembered, so that old news of it is recognized. News travels for
-/// seconds.
-const MEMORY: Duration = Duration::from_secs(600);
 /// Members that are kept in mind, those that are gone included. More are not believed in.
 pub const MAX_MEMBERS: usize = 1024;
 /// A machine whose own loop stood still for so long blames nobody for the silence meanwhile.
 const OWN_PAUSE: Duration = Duration::from_millis(500);
-
-const _: () = assert!(PROBE_PATIENCE.as_millis() * 2 < PROBE_PERIOD.as_millis());
-const _: () = assert!(SUSPICION.as_millis() + PROBE_PERIOD.as_millis() > 4_000 + 1_000);
-const _: () = assert!(MEMORY.as_secs() > 10 * SUSPICION.as_secs());
 
 /// Role and name, which together belong to one member.
 pub type MemberKey = (Role, Name);
@@ -101,8 +72,8 @@ pub enum Refused {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// It was said in another one's name than the connection's certificate vouches for.
-    #[error("it says that it is from {role} {name}, which is not at the other end", role = .0.as_str(), name = .1)]
-    NotItsOwn(Role, Name),
+    #[error("it says that it is from {}, which is not at the other end", .0.1)]
+    NotItsOwn(MemberKey),
     /// There are too many members.
     #[error("it tells of more members than {MAX_MEMBERS}")]
     TooMany,
@@ -115,6 +86,17 @@ pub struct Known {
     pub member: MemberId,
     /// What is thought of it.
     pub state: GossipState,
+}
+
+impl Known {
+    /// The word for its state.
+    pub fn state_word(&self) -> &'static str {
+        match self.state {
+            GossipState::Alive => "alive",
+            GossipState::Suspect => "suspect",
+            GossipState::Down => "down",
+        }
+    }
 }
 
 /// One member's view of all members.
@@ -134,7 +116,7 @@ impl Membership {
     /// A member that knows nobody.
     pub fn new(own: MemberId, seed: [u8; 32]) -> Self {
         Self {
-            foca: Foca::new(own, config(), StdRng::from_seed(seed), Codec),
+            foca: Foca::new(own, timing::config(), StdRng::from_seed(seed), Codec),
             runtime: AccumulatingRuntime::new(),
             timers: BTreeMap::new(),
             next_timer: 0,
@@ -166,7 +148,7 @@ impl Membership {
         let bytes = payload.as_slice();
         let gossip = Gossip::decode(payload)?;
         if (gossip.from.role, &gossip.from.name) != peer {
-            return Err(Refused::NotItsOwn(gossip.from.role, gossip.from.name));
+            return Err(Refused::NotItsOwn((gossip.from.role, gossip.from.name)));
         }
         if self.left {
             return Ok(());
@@ -325,34 +307,5 @@ impl Membership {
 impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Membership").field("own", self.own()).finish_non_exhaustive()
-    }
-}
-
-fn config() -> Config {
-    let count = |count| NonZeroUsize::new(count).expect("the constants above are not zero");
-    let every = |frequency, members| PeriodicParams { frequency, num_members: count(members) };
-    Config {
-        probe_period: PROBE_PERIOD,
-        probe_rtt: PROBE_PATIENCE,
-        num_indirect_probes: count(INDIRECT_PROBES),
-        max_transmissions: NonZeroU8::new(TRANSMISSIONS).expect("it is not zero"),
-        suspect_to_down_after: SUSPICION,
-        remove_down_after: Some(MEMORY),
-        max_packet_size: count(MAX_GOSSIP),
-        notify_down_members: true,
-        periodic_announce: Some(every(FEED_PERIOD, 1)),
-        periodic_announce_to_down_members: Some(every(RETRY_PERIOD, 2)),
-        periodic_gossip: Some(every(NEWS_PERIOD, 3)),
-    }
-}
-
-impl Known {
-    /// The word for its state.
-    pub fn state_word(&self) -> &'static str {
-        match self.state {
-            GossipState::Alive => "alive",
-            GossipState::Suspect => "suspect",
-            GossipState::Down => "down",
-        }
     }
 }

@@ -190,8 +190,8 @@ pub(super) fn seeds(
             Ok(value) => seeds.push(Located { value, line }),
             Err(why) => {
                 wrong = true;
-                let fix = "write it like \"10.0.0.11:4443\", \"server-1.internal:4443\" or, for all \
-                           addresses of a name, \"dns:servers.internal:4443\"";
+                let fix = "write it like \"10.0.0.11:4443\", \"server-1.internal:4443\" or, for \
+                           all addresses of a name, \"dns:servers.internal:4443\"";
                 document.problem(line, format!("seeds has {text:?}: {why}"), fix);
             }
         }

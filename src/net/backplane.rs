@@ -80,8 +80,16 @@ pub(crate) enum MeetError {
     Socket(std::io::Error),
     #[error("the peer calls itself {role} {name}, and its certificate does not vouch for that")]
     NotVouchedFor { role: &'static str, name: Name },
-    #[error("{expected} was said to be there, and {role} {name} is", role = .peer.role.as_str(), name = .peer.name)]
-    Another { expected: Name, peer: ServerHello },
+    #[error("{expected} was said to be there, and {role} {name} is")]
+    Another { expected: Name, role: &'static str, name: Name },
+}
+
+impl MeetError {
+    /// Somebody else is where a member was said to be.
+    pub(crate) fn another(expected: &Name, peer: &ServerHello) -> Self {
+        let (role, name) = (peer.role.as_str(), peer.name.clone());
+        Self::Another { expected: expected.clone(), role, name }
+    }
 }
 
 impl Identity {

@@ -1,5 +1,6 @@
 //! Several members on a network of virtual time, which loses, delays, cuts and replays.
 
+use super::timing::SUSPICION;
 use super::*;
 use crate::wire::FrameType;
 use crate::wire::backplane::{GossipKind, MemberUpdate};
@@ -362,7 +363,7 @@ fn nobody_speaks_in_anothers_name() {
     let node = world.nodes.get_mut(&key("r-1")).unwrap();
     let refused =
         node.membership.handle_gossip(now, (Role::Server, &name("s-1")), &forged.encode());
-    assert_eq!(refused, Err(Refused::NotItsOwn(Role::Server, name("s-2"))));
+    assert_eq!(refused, Err(Refused::NotItsOwn(key("s-2"))));
     // A router's certificate is for no server of the same name either.
     let refused =
         node.membership.handle_gossip(now, (Role::Router, &name("s-2")), &forged.encode());

@@ -80,9 +80,7 @@ impl Target {
     ) -> Result<(), MeetError> {
         self.met.replace(Some(peer.name.clone()));
         match &self.expected {
-            Some(expected) if *expected != peer.name => {
-                Err(MeetError::Another { expected: expected.clone(), peer: peer.clone() })
-            }
+            Some(expected) if *expected != peer.name => Err(MeetError::another(expected, peer)),
             _ => Ok(()),
         }
     }

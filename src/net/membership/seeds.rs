@@ -1,14 +1,14 @@
 //! Seeds: where a member begins, and looks again.
 //!
 //! A seed's name is looked up, and who is found at its addresses is asked to be let in: twice a
-//! second while nobody else is known, later now and then, for those at addresses where nobody is
-//! known yet. So the order in which members are started does not matter, a cluster whose halves were
-//! cut off finds together, and a name's new addresses are noticed.
+//! second while nobody else is known, and every ten seconds after that, where nobody is known yet.
+//! So the order in which members are started does not matter, a cluster whose halves were cut off
+//! finds together, and a name's new addresses are noticed.
 
-use super::{Mesh, backplane};
+use super::Mesh;
 use crate::cluster::membership::MemberKey;
 use crate::config::PeerAddress;
-use crate::net::backplane::Met;
+use crate::net::backplane::{self, Met};
 use crate::wire::backplane::MemberId;
 use crate::wire::session::CloseCode;
 use std::cell::RefCell;

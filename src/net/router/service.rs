@@ -11,7 +11,7 @@ use crate::net::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
 use crate::net::tls::{self, Backplane};
 use crate::net::workers::{self, StopOrder};
 use crate::node::router::Shared;
-use crate::wire::backplane::{MemberId, Role};
+use crate::wire::backplane::Role;
 use crate::wire::session::ALPN;
 use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -190,18 +190,9 @@ fn join(
         advertise: plan.config.advertise,
         seeds: plan.config.seeds.clone(),
     };
-    let inspectors = plan.inspectors.clone();
-    let gone = move |member: &MemberId| {
-        for worker in inspectors.each() {
-            let name = member.name.clone();
-            let told = worker.tell(move |shell| {
-                shell.with(|node, now| node.handle_server_gone(now, &name));
-            });
-            if !told {
-                tracing::warn!(name = %member.name, "a worker is too busy to hear who is gone");
-            }
-        }
-    };
+    let gone = membership::tell_workers(&plan.inspectors, |shell: &Rc<Shell>, name| {
+        shell.with(|node, now| node.handle_server_gone(now, name));
+    });
     let (clock, roster) = (plan.clock, plan.roster.clone());
     let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
     if let Some(socket) = backplane {

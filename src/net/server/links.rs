@@ -3,20 +3,38 @@
 //! A server sends to another one over the connection that it dialled itself, and listens on the one
 //! that the other dialled. A router's connection carries frames both ways.
 
-use super::Shell;
+use super::{Plan, Shell};
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
-use crate::net::membership::Target;
+use crate::net::membership::{self, Mesh, Setup, Target};
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
 use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// A router at the other end of a connection for frames.
 pub(super) struct RouterLink {
     pub(super) member: (Name, u64, u64),
+}
+
+/// Takes part in the gossip.
+pub(super) fn join(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
+    let setup = Setup {
+        identity: shell.identity.clone(),
+        listen: Some(local),
+        advertise: plan.config.advertise,
+        seeds: plan.config.seeds.clone(),
+    };
+    let gone = membership::tell_workers(&plan.inspectors, |shell: &Rc<Shell>, name| {
+        shell.with(|node, now| node.handle_peer_gone(now, name));
+    });
+    let (clock, roster) = (plan.clock, plan.roster.clone());
+    let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
+    mesh.start();
+    assert!(shell.mesh.set(mesh).is_ok(), "a process takes part in the gossip once");
 }
 
 /// Accepts connections until the endpoint closes.

@@ -13,7 +13,7 @@ use super::backplane::{Dialling, Identity};
 use super::clock::Clock;
 use super::endpoint::{self, Door};
 use super::inspect::{self, Inspections, Inspectors};
-use super::membership::{self, Mesh, Roster, Setup};
+use super::membership::{self, Mesh, Roster};
 use super::outbox::Outbox;
 use super::router::StartError;
 use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
@@ -23,7 +23,7 @@ use crate::cluster::Tally;
 use crate::config::{self, ServerConfig};
 use crate::node::server::{Link, Output, Server};
 use crate::source::{SharedSource, Unmirrored};
-use crate::wire::backplane::{MemberId, Message, Role, gather_reply, use_cached_frame};
+use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
@@ -168,7 +168,7 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     let hold = async move |target: &_| links::hold_links(&linker, &links_dialling, target).await;
     tokio::task::spawn_local(membership::keep_links(plan.roster.subscribe(), hold));
     if worker == 0 {
-        join(&shell, &plan, &dialling, local);
+        links::join(&shell, &plan, &dialling, local);
     }
     tokio::select! {
         () = links::accept(Rc::clone(&shell), endpoint.clone()) => {}
@@ -181,32 +181,6 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     dialling.close();
     let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
     Ok(())
-}
-
-/// Takes part in the gossip.
-fn join(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
-    let setup = Setup {
-        identity: shell.identity.clone(),
-        listen: Some(local),
-        advertise: plan.config.advertise,
-        seeds: plan.config.seeds.clone(),
-    };
-    let inspectors = plan.inspectors.clone();
-    let gone = move |member: &MemberId| {
-        for worker in inspectors.each() {
-            let name = member.name.clone();
-            let told = worker.tell(move |shell| {
-                shell.with(|node, now| node.handle_peer_gone(now, &name));
-            });
-            if !told {
-                tracing::warn!(name = %member.name, "a worker is too busy to hear who is gone");
-            }
-        }
-    };
-    let (clock, roster) = (plan.clock, plan.roster.clone());
-    let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
-    mesh.start();
-    assert!(shell.mesh.set(mesh).is_ok(), "a process takes part in the gossip once");
 }
 
 impl Shell {
