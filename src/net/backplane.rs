@@ -84,14 +84,6 @@ pub(crate) enum MeetError {
     Another { expected: Name, role: &'static str, name: Name },
 }
 
-impl MeetError {
-    /// Somebody else is where a member was said to be.
-    pub(crate) fn another(expected: &Name, peer: &ServerHello) -> Self {
-        let (role, name) = (peer.role.as_str(), peer.name.clone());
-        Self::Another { expected: expected.clone(), role, name }
-    }
-}
-
 impl Identity {
     fn hello(&self, purpose: Purpose) -> ServerHello {
         ServerHello {

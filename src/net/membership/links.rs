@@ -81,7 +81,11 @@ impl Mesh {
             match (met.peer.role, &met.peer.name) == (key.0, &key.1) {
                 true => Ok(met),
                 false => {
-                    let another = MeetError::another(&key.1, &met.peer);
+                    let another = MeetError::Another {
+                        expected: key.1.clone(),
+                        role: met.peer.role.as_str(),
+                        name: met.peer.name.clone(),
+                    };
                     let reason = another.to_string();
                     backplane::close(&met.connection, CloseCode::NotWelcome, &reason);
                     Err(another)

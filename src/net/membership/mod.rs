@@ -6,8 +6,6 @@
 mod links;
 mod roster;
 mod seeds;
-#[cfg(all(test, feature = "cli"))]
-mod tests;
 
 pub(crate) use links::accept;
 pub(crate) use roster::{Roster, Target, keep_links};
@@ -123,6 +121,12 @@ impl Mesh {
             link.outbox.close();
         }
         tokio::time::sleep(FAREWELL).await;
+    }
+
+    /// How many members there are links for gossip to.
+    #[cfg(test)]
+    pub(crate) fn links(&self) -> usize {
+        self.links.borrow().len()
     }
 
     /// Gives the machine an input, then carries out what it wants done.

@@ -6,7 +6,7 @@ use crate::net::backplane::{Held, MeetError};
 use crate::wire::Name;
 use crate::wire::backplane::{GossipState, MemberId, Role};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,16 +17,16 @@ const REDIAL_DELAY: Duration = Duration::from_millis(100);
 /// How soon an address is looked at again whose server is linked by another one.
 const ELSEWHERE_DELAY: Duration = Duration::from_secs(1);
 
-/// Addresses to link to, each with the server that gossip says is there; none at a seed's, where
-/// whoever answers is welcome.
+/// Addresses to link to. Who is there, its certificate says: what was said of an address only tells
+/// where to dial.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Roster(BTreeMap<SocketAddr, Option<Name>>);
+pub(crate) struct Roster(BTreeSet<SocketAddr>);
 
 impl Roster {
     /// What is known before anybody was met: seeds that need no look-up.
     pub(crate) fn of_seeds(seeds: &[crate::config::PeerAddress]) -> Self {
         let literal = seeds.iter().filter_map(crate::config::PeerAddress::literal);
-        Self(literal.map(|address| (address, None)).collect())
+        Self(literal.collect())
     }
 
     pub(super) fn of(
@@ -35,19 +35,19 @@ impl Roster {
         seeds: &[(SocketAddr, Option<MemberKey>)],
     ) -> Self {
         let is_own = |key: &MemberKey| (key.0, &key.1) == (own.role, &own.name);
-        let mut addresses = BTreeMap::new();
+        let mut addresses = BTreeSet::new();
         for Known { member, state } in members {
             if let Some(address) = member.address
                 && member.role == Role::Server
                 && *state != GossipState::Down
             {
-                addresses.insert(address, Some(member.name.clone()));
+                addresses.insert(address);
             }
         }
         for (address, found) in seeds {
             let is_server = |key: &MemberKey| key.0 == Role::Server && !is_own(key);
             if found.as_ref().is_none_or(is_server) && own.address != Some(*address) {
-                addresses.insert(*address, None);
+                addresses.insert(*address);
             }
         }
         Self(addresses)
@@ -55,35 +55,10 @@ impl Roster {
 }
 
 /// One address of a roster.
-#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// Who must be there.
-    pub(crate) expected: Option<Name>,
     /// Who was there last.
-    pub(crate) met: Rc<RefCell<Option<Name>>>,
-}
-
-impl Target {
-    /// Who will probably answer.
-    pub(crate) fn likely(&self) -> Option<Name> {
-        self.expected.clone().or_else(|| self.met.borrow().clone())
-    }
-
-    /// Notes who answered.
-    ///
-    /// # Errors
-    /// It is another one than gossip said.
-    pub(crate) fn check(
-        &self,
-        peer: &crate::wire::backplane::ServerHello,
-    ) -> Result<(), MeetError> {
-        self.met.replace(Some(peer.name.clone()));
-        match &self.expected {
-            Some(expected) if *expected != peer.name => Err(MeetError::another(expected, peer)),
-            _ => Ok(()),
-        }
-    }
+    pub(crate) met: RefCell<Option<Name>>,
 }
 
 /// Keeps one worker's links to all servers of the roster, for ever: `hold` dials one and serves its
@@ -95,7 +70,7 @@ pub(crate) async fn keep_links(
     let hold = Rc::new(hold);
     let kept: Rc<RefCell<BTreeSet<SocketAddr>>> = Rc::default();
     loop {
-        let addresses: Vec<_> = roster.borrow_and_update().0.keys().copied().collect();
+        let addresses = roster.borrow_and_update().0.clone();
         for address in addresses {
             if !kept.borrow_mut().insert(address) {
                 continue;
@@ -119,19 +94,15 @@ async fn keep_link(
     address: SocketAddr,
     hold: &impl AsyncFn(&Target) -> Result<Held, MeetError>,
 ) {
-    let wanted = |roster: &Roster| roster.0.get(&address).cloned();
+    let target = Target { address, met: RefCell::default() };
     let mut last_complaint = String::new();
-    let met = Rc::default();
-    loop {
-        let Some(expected) = wanted(&roster.borrow()) else {
-            return;
-        };
-        match hold(&Target { address, expected, met: Rc::clone(&met) }).await {
+    while roster.borrow().0.contains(&address) {
+        match hold(&target).await {
             Ok(Held::Broke) => last_complaint.clear(),
             Ok(Held::Elsewhere) => tokio::time::sleep(ELSEWHERE_DELAY).await,
             Ok(Held::NotWanted) => {
                 // Fails only if there will never be another roster.
-                let _ = roster.wait_for(|roster| wanted(roster).is_none()).await;
+                let _ = roster.wait_for(|roster| !roster.0.contains(&address)).await;
                 return;
             }
             Err(error) => {

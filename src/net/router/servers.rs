@@ -42,14 +42,14 @@ pub(super) async fn hold_links(
     dialling: &Dialling,
     target: &Target,
 ) -> Result<Held, MeetError> {
-    if target.likely().is_some_and(|name| shell.is_linked(&name)) {
+    if target.met.borrow().as_ref().is_some_and(|name| shell.is_linked(name)) {
         return Ok(Held::Elsewhere);
     }
     let address = target.address;
     let links = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
-    target.check(&links[0].peer).inspect_err(|error| give_up(&links, &error.to_string()))?;
-    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     let name = links[0].peer.name.clone();
+    target.met.replace(Some(name.clone()));
+    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     if shell.is_linked(&name) {
         [links, for_bodies].iter().for_each(|links| give_up(links, "it is linked already"));
         return Ok(Held::Elsewhere);

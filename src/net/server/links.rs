@@ -148,8 +148,9 @@ pub(super) async fn hold_links(
     dialling: &Dialling,
     target: &Target,
 ) -> Result<Held, MeetError> {
-    let is_linked = |name: Name| shell.outboxes.borrow().contains_key(&Link::Server(name, 0));
-    if target.likely().is_some_and(is_linked) {
+    let is_linked =
+        |name: &Name| shell.outboxes.borrow().contains_key(&Link::Server(name.clone(), 0));
+    if target.met.borrow().as_ref().is_some_and(is_linked) {
         return Ok(Held::Elsewhere);
     }
     let met = shell.identity.dial_all(dialling, target.address, Purpose::Frames).await?;
@@ -157,13 +158,13 @@ pub(super) async fn hold_links(
     let give_up = |reason: &str| {
         met.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
     };
-    target.check(&met[0].peer).inspect_err(|error| give_up(&error.to_string()))?;
+    target.met.replace(Some(name.clone()));
     if name == shell.identity.name {
         // A list of all servers may be given to each of them.
         give_up("the same server");
         return Ok(Held::NotWanted);
     }
-    if is_linked(name.clone()) {
+    if is_linked(&name) {
         give_up("it is linked already");
         return Ok(Held::Elsewhere);
     }

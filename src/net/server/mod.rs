@@ -225,6 +225,12 @@ impl Shell {
         }
     }
 
+    /// How many connections of routers' workers there are.
+    #[cfg(test)]
+    pub(crate) fn router_links(&self) -> usize {
+        self.routers.borrow().len()
+    }
+
     /// What worker 0 knows of the members.
     pub(crate) fn mesh(&self) -> Option<&Mesh> {
         self.mesh.get().map(Rc::as_ref)

@@ -3,4 +3,5 @@
 mod allocations;
 mod cluster;
 mod lane;
+mod membership;
 mod workers;

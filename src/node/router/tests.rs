@@ -276,3 +276,28 @@ fn a_server_whose_links_were_given_up_is_not_taken_for_alive() {
     let health: Vec<_> = router.view().servers.iter().map(|row| row.health).collect();
     assert_eq!(health, [HealthState::Down, HealthState::Healthy]);
 }
+
+#[test]
+fn a_server_that_membership_calls_gone_is_given_up_unless_it_answers() {
+    let [mut router, _] = workers();
+    let (session, _) = settled(&mut router);
+    let (x, _, asked) = ask(&mut router, session);
+    // It was just heard of: others may be cut off from it, this router is not.
+    router.handle_server_gone(now(100), &name("x"));
+    assert!(router.servers.is_usable(x));
+    assert!(forwards(outputs(&mut router)).is_empty());
+    // It has been silent for a while, and now it is certain: the alternate takes over.
+    router.handle_server_gone(now(300), &name("x"));
+    assert!(!router.servers.is_usable(x));
+    let again = forwards(outputs(&mut router));
+    assert_eq!(again.len(), 1);
+    assert_eq!(router.assignments.name(again[0].0), &name("y"));
+    assert_eq!((again[0].2.how, again[0].2.term), (How::Takeover, asked.term + 1));
+    // Said again, or of somebody who was never seen, it changes nothing.
+    router.handle_server_gone(now(301), &name("x"));
+    router.handle_server_gone(now(301), &name("z"));
+    assert!(outputs(&mut router).is_empty());
+    // It was frozen, and is not gone after all.
+    router.handle_server_message(now(400), x, 0, Message::Pong { number: 1 });
+    assert!(router.servers.is_usable(x));
+}
