@@ -274,12 +274,20 @@ impl Membership {
             self.tell_changes();
         }
         while let Some((to, bytes)) = self.runtime.to_send() {
+            let known = self.foca.iter_members().find(|known| *known.id() == to);
             // foca 2.0.0 calls a suspected member down also when it has objected in time: it would
             // come back as another run for nothing, each time that a question went unanswered.
-            let is_up = |to: &MemberId| self.foca.iter_members().any(|it| it.id() == to);
-            if !(codec::calls_down(&bytes) && is_up(&to)) {
-                self.outputs.push_back(Output::Send { to, frame: codec::frame(&bytes) });
+            if known.is_some() && codec::calls_down(&bytes) {
+                continue;
             }
+            // Whoever was frozen has missed the news that it is suspected, and must hear of it to
+            // object (Dadgar, Phillips, Currey: Lifeguard, 2018).
+            let suspect = known.filter(|known| known.state() == foca::State::Suspect);
+            let frame = match suspect {
+                Some(suspect) => codec::frame_with(&bytes, suspect),
+                None => codec::frame(&bytes),
+            };
+            self.outputs.push_back(Output::Send { to, frame });
         }
     }
 

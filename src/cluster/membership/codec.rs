@@ -1,6 +1,8 @@
 //! Foca's values in our encoding: what [`crate::wire`] reads and writes, under foca's own types.
 
-use crate::wire::backplane::{Gossip, GossipKind, GossipState, MemberId, MemberUpdate};
+use crate::wire::backplane::{
+    Gossip, GossipKind, GossipState, MAX_GOSSIP, MAX_GOSSIP_UPDATES, MemberId, MemberUpdate,
+};
 use crate::wire::codec::Reader;
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use crate::wire::{DecodeError, Frame, FrameType};
@@ -20,6 +22,9 @@ pub(super) enum CodecError {
     Decode(#[from] DecodeError),
 }
 
+/// More than any update takes.
+const ROOM: usize = 128;
+
 /// The encoding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Codec;
@@ -28,6 +33,24 @@ pub(super) struct Codec;
 pub(super) fn frame(bytes: &[u8]) -> Frame {
     let build = |out: &mut BytesMut| out.extend_from_slice(bytes);
     Frame::build(FrameType::Gossip, MAX_BACKPLANE_PAYLOAD, build)
+}
+
+/// The same with one more piece of news, if it is of a kind that has room for news.
+pub(super) fn frame_with(bytes: &[u8], news: &Member<MemberId>) -> Frame {
+    match Gossip::decode(Reader::copying(bytes)) {
+        Ok(mut gossip)
+            if gossip.kind.has_updates()
+                && gossip.updates.len() < MAX_GOSSIP_UPDATES
+                && bytes.len() + ROOM <= MAX_GOSSIP =>
+        {
+            let update = update_of(news);
+            if !gossip.updates.contains(&update) {
+                gossip.updates.push(update);
+            }
+            gossip.encode()
+        }
+        _ => frame(bytes),
+    }
 }
 
 /// Whether what foca wrote calls its receiver down.
@@ -77,9 +100,7 @@ impl foca::Codec<MemberId> for Codec {
         member: &Member<MemberId>,
         out: impl BufMut,
     ) -> Result<(), CodecError> {
-        let (refuted, state) = (member.incarnation(), state_of(member.state()));
-        let update = MemberUpdate { member: member.id().clone(), refuted, state };
-        put_whole(out, |bytes| update.encode(bytes))
+        put_whole(out, |bytes| update_of(member).encode(bytes))
     }
 
     fn decode_member(&mut self, input: impl Buf) -> Result<Member<MemberId>, CodecError> {
@@ -91,6 +112,11 @@ impl foca::Codec<MemberId> for Codec {
         };
         Ok(Member::new(update.member, update.refuted, state))
     }
+}
+
+fn update_of(member: &Member<MemberId>) -> MemberUpdate {
+    let (refuted, state) = (member.incarnation(), state_of(member.state()));
+    MemberUpdate { member: member.id().clone(), refuted, state }
 }
 
 /// Writes all of something, or nothing.

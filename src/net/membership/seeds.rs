@@ -18,7 +18,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How soon seeds are tried again while nobody is known.
+/// How soon seeds are tried again while nobody is known; each further try waits that much longer, for
+/// those who will not be met by gossip: members of version 1 can be linked to all the same.
 const ALONE_PERIOD: Duration = Duration::from_millis(500);
 /// How soon they are tried, and looked up, again after that.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -56,6 +57,7 @@ impl Mesh {
     pub(super) async fn keep_seed(self: Rc<Self>, place: usize) {
         let seed = self.setup.seeds[place].clone();
         let mut last_complaint = String::new();
+        let mut tries_alone = 0;
         loop {
             let mut complaint = String::new();
             match look_up(&seed).await {
@@ -73,8 +75,9 @@ impl Mesh {
                 tracing::warn!(%seed, why = complaint, "nobody was met at a seed");
             }
             last_complaint = complaint;
-            let is_alone = self.machine.borrow().is_alone();
-            tokio::time::sleep(if is_alone { ALONE_PERIOD } else { PERIOD }).await;
+            tries_alone = if self.machine.borrow().is_alone() { tries_alone + 1 } else { 0 };
+            let pause = if tries_alone > 0 { ALONE_PERIOD * tries_alone } else { PERIOD };
+            tokio::time::sleep(pause.min(PERIOD)).await;
         }
     }
 
