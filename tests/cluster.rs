@@ -183,6 +183,9 @@ fn primary(client: &Client) -> String {
 #[test]
 fn the_files_of_the_example_are_right() {
     let place = Place::new();
+    let document = include_str!("../docs/cluster.md");
+    assert!(document.contains(include_str!("../examples/cluster/server-1.toml")));
+    assert!(document.contains(include_str!("../examples/cluster/router-1.toml")));
     for name in ROUTERS.iter().chain(&SERVERS).chain([&FIFTH]) {
         let checked = understudy(["check", "--config", place.config(name).to_str().unwrap()]);
         assert_eq!(checked.code, Some(0), "{checked:?}");
