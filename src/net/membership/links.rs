@@ -95,8 +95,10 @@ impl Mesh {
         match met {
             Err(error) => {
                 tracing::debug!(name = %key.1, %address, %error, "a member cannot be reached");
-                let until = self.clock.now() + DIAL_PAUSE;
-                self.dials.borrow_mut().insert(key, Dial::Paused(until));
+                let now = self.clock.now();
+                let mut dials = self.dials.borrow_mut();
+                dials.retain(|_, dial| !matches!(dial, Dial::Paused(until) if *until <= now));
+                dials.insert(key, Dial::Paused(now + DIAL_PAUSE));
             }
             Ok(Met { connection, peer, send, frames, .. }) => {
                 let outbox = self.add_link(connection.stable_id(), &peer, send);

@@ -184,7 +184,7 @@ impl Mesh {
     /// Writes down for all workers whom to link to.
     fn publish(&self) {
         let (own, members) = self.members();
-        let roster = Roster::of(&own, &members, &self.seeds.met());
+        let roster = Roster::of(&own, &members, &self.seeds.tried());
         self.roster.send_if_modified(|known| {
             let changed = *known != roster;
             *known = roster;

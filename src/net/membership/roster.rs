@@ -1,5 +1,5 @@
 //! Whom every worker links to: all servers that are known to exist, and whoever is at a seed's
-//! address, as far as that is not known to be no server.
+//! address, unless that is known to be no other server.
 
 use crate::cluster::membership::{Known, MemberKey};
 use crate::net::backplane::{Held, MeetError};
@@ -23,12 +23,6 @@ const ELSEWHERE_DELAY: Duration = Duration::from_secs(1);
 pub(crate) struct Roster(BTreeSet<SocketAddr>);
 
 impl Roster {
-    /// What is known before anybody was met: seeds that need no look-up.
-    pub(crate) fn of_seeds(seeds: &[crate::config::PeerAddress]) -> Self {
-        let literal = seeds.iter().filter_map(crate::config::PeerAddress::literal);
-        Self(literal.collect())
-    }
-
     pub(super) fn of(
         own: &MemberId,
         members: &[Known],

@@ -32,8 +32,8 @@ const MAX_ADDRESSES: usize = 256;
 pub(super) struct Seeds {
     /// By the seed's place in the configuration.
     addresses: RefCell<Vec<Vec<SocketAddr>>>,
-    /// Who was found at an address.
-    found: RefCell<BTreeMap<SocketAddr, MemberKey>>,
+    /// Who was found at an address; nobody, where nobody gossips.
+    found: RefCell<BTreeMap<SocketAddr, Option<MemberKey>>>,
 }
 
 impl Seeds {
@@ -43,12 +43,20 @@ impl Seeds {
         Self { addresses: RefCell::new(addresses), found: RefCell::default() }
     }
 
-    /// All addresses, and who was found there.
-    pub(super) fn met(&self) -> Vec<(SocketAddr, Option<MemberKey>)> {
+    /// All addresses that were tried, and who was found there.
+    pub(super) fn tried(&self) -> Vec<(SocketAddr, Option<MemberKey>)> {
         let found = self.found.borrow();
-        let addresses = self.addresses.borrow();
-        let all = addresses.iter().flatten();
-        all.map(|address| (*address, found.get(address).cloned())).collect()
+        found.iter().map(|(address, found)| (*address, found.clone())).collect()
+    }
+
+    fn found_at(&self, address: &SocketAddr) -> Option<MemberKey> {
+        self.found.borrow().get(address).cloned().flatten()
+    }
+
+    fn set_addresses(&self, place: usize, addresses: Vec<SocketAddr>) {
+        let mut all = self.addresses.borrow_mut();
+        all[place] = addresses;
+        self.found.borrow_mut().retain(|address, _| all.iter().any(|some| some.contains(address)));
     }
 }
 
@@ -86,20 +94,17 @@ impl Mesh {
         answers.sort_unstable();
         answers.dedup();
         answers.truncate(MAX_ADDRESSES);
-        let mut addresses = self.seeds.addresses.borrow_mut();
-        let before = &addresses[place];
+        let before = self.seeds.addresses.borrow()[place].clone();
         if !seed.is_several() {
             // One member: if it still has the address that it had, that one.
             let kept = before.iter().find(|address| answers.contains(address)).copied();
             answers = kept.or(answers.first().copied()).into_iter().collect();
         }
         // A look-up that finds nothing is more often a mishap than the end of all members.
-        if answers.is_empty() || *before == answers {
-            return;
+        if !answers.is_empty() && before != answers {
+            self.seeds.set_addresses(place, answers);
+            self.publish();
         }
-        addresses[place] = answers;
-        drop(addresses);
-        self.publish();
     }
 
     /// Joins by whoever is at an address, unless that one is known well enough.
@@ -107,15 +112,25 @@ impl Mesh {
         let (own, members) = self.members();
         let is_up = |key: &MemberKey| self.links.borrow().contains_key(key);
         let known = members.iter().find(|known| known.member.address == Some(address));
-        let found = self.seeds.found.borrow().get(&address).cloned();
-        let found = found.or(known.map(|it| (it.member.role, it.member.name.clone())));
+        let found = self
+            .seeds
+            .found_at(&address)
+            .or(known.map(|it| (it.member.role, it.member.name.clone())));
         let is_own = |key: &MemberKey| key.0 == own.role && key.1 == own.name;
         if own.address == Some(address) || found.is_some_and(|key| is_own(&key) || is_up(&key)) {
             return Ok(());
         }
-        let met = self.dial(address).await.map_err(|error| format!("{address}: {error}"))?;
+        let met = match self.dial(address).await {
+            Ok(met) => met,
+            Err(error) => {
+                // A server of version 1 does not gossip, and is linked to all the same.
+                self.seeds.found.borrow_mut().entry(address).or_default();
+                self.publish();
+                return Err(format!("{address}: {error}"));
+            }
+        };
         let key = (met.peer.role, met.peer.name.clone());
-        self.seeds.found.borrow_mut().insert(address, key.clone());
+        self.seeds.found.borrow_mut().insert(address, Some(key.clone()));
         self.publish();
         if is_own(&key) {
             // A list of all members may be given to each of them.

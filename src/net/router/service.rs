@@ -106,7 +106,7 @@ impl RouterService {
             backplane_accepting: endpoint::backplane_accepting(tls::quic_server(
                 member.server_config(),
             )),
-            roster: watch::Sender::new(Roster::of_seeds(&config.seeds)),
+            roster: watch::Sender::new(Roster::default()),
             dialling: tls::quic_client(member.client_config()),
             keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
             shared: Arc::default(),

@@ -122,7 +122,7 @@ impl ServerService {
             incarnation: clock.now().as_micros(),
             workers: port.workers(),
             inspectors: inspectors.clone(),
-            roster: watch::Sender::new(Roster::of_seeds(&config.seeds)),
+            roster: watch::Sender::new(Roster::default()),
             config,
         });
         Ok(Self { port, plan, inspectors, inspections })
