@@ -55,7 +55,10 @@ impl Mesh {
     pub(super) fn send(self: &Rc<Self>, to: &MemberId, frame: Frame) {
         let key = (to.role, to.name.clone());
         if let Some(link) = self.links.borrow().get(&key) {
-            link.outbox.push(&frame);
+            // What one does not read is not kept for it: gossip repeats itself.
+            if !link.outbox.is_high() {
+                link.outbox.push(&frame);
+            }
             return;
         }
         // Of a member without an address: it dials us.
