@@ -5,14 +5,14 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use understudy::wire::backplane::{
-    self, Forward, Gossip, GossipKind, GossipState, Holding, How, MemberId, MemberUpdate, Message,
-    Purpose, Role, SelfState, ServerHello, Status, UseCachedBy,
+    self, Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MemberId, MemberUpdate,
+    Message, Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
 };
 use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use understudy::wire::frame::MAX_PAYLOAD;
 use understudy::wire::lane::{
-    Body, BodyStart, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
+    Body, BodyStart, Call, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
 };
 use understudy::wire::session::{Assigned, GoawayReason, Hello, Limits, Welcome};
 use understudy::wire::token::{Token, TokenKeys};
@@ -32,6 +32,7 @@ enum Value {
     Assigned(Assigned),
     Goaway(GoawayReason),
     Get(Get),
+    Call(Call),
     Reply(Reply),
     Body(BodyStart),
     ServerHello(ServerHello),
@@ -42,12 +43,10 @@ enum Value {
     Reserved(FrameType, Bytes),
 }
 
-const RESERVED: [FrameType; 7] = [
+const RESERVED: [FrameType; 5] = [
     FrameType::Batch,
-    FrameType::Call,
     FrameType::Delta,
     FrameType::BatchReply,
-    FrameType::CallReply,
     FrameType::Pull,
     FrameType::Takeover,
 ];
@@ -60,6 +59,7 @@ impl Value {
             Self::Assigned(assigned) => assigned.encode(),
             Self::Goaway(reason) => reason.encode(),
             Self::Get(get) => get.encode(),
+            Self::Call(call) => call.encode(),
             Self::Reply(reply) => reply.encode(),
             Self::Body(start) => start.encode(),
             Self::ServerHello(hello) => hello.encode(FrameType::ServerHello),
@@ -88,6 +88,7 @@ impl Value {
             FrameType::Assigned => Self::Assigned(Assigned::decode(payload)?),
             FrameType::Goaway => Self::Goaway(GoawayReason::decode(payload)?),
             FrameType::Get => Self::Get(Get::decode(payload)?),
+            FrameType::Call => Self::Call(Call::decode(payload)?),
             FrameType::Body => Self::Body(BodyStart::decode(payload)?),
             FrameType::ServerHello => Self::ServerHello(ServerHello::decode(payload)?),
             FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode(payload)?),
@@ -186,6 +187,13 @@ fn session_values() -> Vec<(&'static str, Value)> {
 fn request_values() -> Vec<(&'static str, Value)> {
     let get = |request_id, key, validator| Get { request_id, slot: 300, key, validator };
     let Fingerprint { digest, crc, length } = hello();
+    let call = |idempotent, headers, body| Call {
+        request_id: 11,
+        idempotent,
+        key: key("/orders"),
+        headers,
+        body: Bytes::from_static(body),
+    };
     let reserved =
         |kind, payload: &'static [u8]| Value::Reserved(kind, Bytes::from_static(payload));
     vec![
@@ -194,11 +202,10 @@ fn request_values() -> Vec<(&'static str, Value)> {
         ("get/crc", Value::Get(get(8, None, Validator::Crc { crc, length }))),
         ("get/strong", Value::Get(get(9, Some(key("/a")), Validator::Strong { crc, digest }))),
         ("batch/reserved", reserved(FrameType::Batch, &[10])),
-        ("call/reserved", reserved(FrameType::Call, &[11, 0])),
-        ("call/idempotent", reserved(FrameType::Call, &[11, 1])),
+        ("call/plain", Value::Call(call(false, HeaderBlock::default(), b""))),
+        ("call/idempotent", Value::Call(call(true, plain_text(), b"hello"))),
         ("delta/reserved", reserved(FrameType::Delta, &[7])),
         ("batch-reply/reserved", reserved(FrameType::BatchReply, &[10])),
-        ("call-reply/reserved", reserved(FrameType::CallReply, &[11])),
         ("body/start", Value::Body(BodyStart { request_id: 7, offset: 0 })),
         ("body/later", Value::Body(BodyStart { request_id: 7, offset: 1 << 20 })),
     ]
@@ -209,12 +216,21 @@ fn reply_values() -> Vec<(&'static str, Value)> {
     let full = |tag, headers, body| reply(7, Outcome::Full { tag, headers, body });
     let inline = Body::Inline(Bytes::from_static(b"hello"));
     let unmirrored = Body::Unmirrored { length: 10_000_000_000 };
+    let called = |status, headers, body| reply(11, Outcome::Called { status, headers, body });
     let empty = HeaderBlock::default();
     vec![
         ("use-cached", reply(7, Outcome::UseCached { tag: hello_tag() })),
         ("full/inline", full(hello_tag(), plain_text(), inline)),
         ("full/stream", full(hello_tag(), empty, Body::Stream { length: 1 << 20 })),
         ("full/unmirrored", full(Tag([0; 16]), plain_text(), unmirrored)),
+        (
+            "call-reply/inline",
+            called(201, plain_text(), Body::Inline(Bytes::from_static(b"hello"))),
+        ),
+        (
+            "call-reply/stream",
+            called(200, HeaderBlock::default(), Body::Stream { length: 1 << 20 }),
+        ),
         ("not-found", reply(7, Outcome::NotFound)),
         ("unknown-slot", reply(7, Outcome::UnknownSlot)),
         ("busy", reply(7, Outcome::Busy { retry_after_ms: 1000 })),
@@ -296,7 +312,7 @@ fn gossip_values() -> Vec<(&'static str, Value)> {
 
 fn forward_values() -> Vec<(&'static str, Value)> {
     let get = Get { request_id: 7, slot: 300, key: None, validator: Validator::None };
-    let forward = |how, epoch: Epoch, former: &[&str]| {
+    let asked = |how, epoch: Epoch, former: &[&str], resume| {
         Value::Message(Message::Forward(Forward {
             request_id: 4096,
             client: client(),
@@ -306,15 +322,19 @@ fn forward_values() -> Vec<(&'static str, Value)> {
             how,
             deadline_ms: 5000,
             former: former.iter().map(|text| name(text)).collect(),
+            resume,
             inner: get.encode(),
         }))
     };
+    let forward = |how, epoch, former: &[&str]| asked(how, epoch, former, None);
+    let rest = Resume { offset: 300_000, tag: hello_tag() };
     vec![
         ("forward/known", forward(How::Known, epoch(1, 1, "server-1"), &[])),
         ("forward/assign", forward(How::Assign, epoch(1, 0, "server-1"), &[])),
         ("forward/handed-on", forward(How::HandedOn, epoch(2, 0, "server-2"), &[])),
         ("forward/takeover", forward(How::Takeover, epoch(2, 0, "server-2"), &["server-1"])),
         ("forward/standby", forward(How::Standby, epoch(1, 1, "server-1"), &[])),
+        ("resume", asked(How::Takeover, epoch(2, 0, "server-2"), &["server-1"], Some(rest))),
     ]
 }
 
@@ -389,10 +409,10 @@ fn status_values() -> Vec<(&'static str, Value)> {
             admin: admin.to_owned(),
         })
     };
-    let holds = |as_primary: Option<bool>| {
+    let holds = |holds| Message::Holds { query: 17, client: client(), holds };
+    let mirror = |as_primary| {
         let assignment = assignment(epoch(1, 1, "server-1"), Some("server-2"));
-        let holding = as_primary.map(|as_primary| Holding { as_primary, assignment, entries: 250 });
-        Message::Holds { query: 17, client: client(), holding }
+        holds(Holds::Mirror(Holding { as_primary, assignment, entries: 250 }))
     };
     let values = [
         ("status/ready", status(Some("a"), SelfState::Ready, "127.0.0.1:4481")),
@@ -401,9 +421,10 @@ fn status_values() -> Vec<(&'static str, Value)> {
         ("returned", Message::Returned { round: 3 }),
         ("settled", Message::Settled { round: 3 }),
         ("who-holds", Message::WhoHolds { query: 17, client: client() }),
-        ("holds/nothing", holds(None)),
-        ("holds/primary", holds(Some(true))),
-        ("holds/alternate", holds(Some(false))),
+        ("holds/nothing", holds(Holds::Nothing)),
+        ("holds/primary", mirror(true)),
+        ("holds/alternate", mirror(false)),
+        ("holds/released", holds(Holds::Released(epoch(2, 0, "server-2")))),
         ("ping", Message::Ping { number: 99 }),
         ("pong", Message::Pong { number: 99 }),
     ];
@@ -642,6 +663,6 @@ fn reserved_requests_have_an_answer() {
         );
     }
     assert_eq!(backplane::answer_reserved(&frame("ping")), Ok(None));
-    assert!(!is_idempotent(&frame("call/reserved")));
+    assert!(!is_idempotent(&frame("call/plain")));
     assert!(is_idempotent(&frame("call/idempotent")) && is_idempotent(&frame("get/slot")));
 }

@@ -42,6 +42,8 @@ struct StatusPage {
     sessions: usize,
     requests: usize,
     takeovers: u64,
+    hedges: u64,
+    resumed_bodies: u64,
     replies: Replies,
     use_cached_by: UseCachedBy,
     coalescing: Coalescing,
@@ -63,6 +65,8 @@ struct ServerEntry {
     address: String,
     admin: String,
     state: &'static str,
+    /// The protocol version that is spoken with it.
+    version: u64,
     primary_clients: u64,
     alternate_clients: u64,
     threshold: u64,
@@ -79,6 +83,8 @@ struct Replies {
     delta: u64,
     not_found: u64,
     busy: u64,
+    called: u64,
+    fate_unknown: u64,
     error: u64,
 }
 
@@ -129,6 +135,7 @@ fn server_entry(row: &ServerRow, address: String) -> ServerEntry {
         address,
         admin: status.map_or_else(String::new, |status| status.admin.clone()),
         state: state(row),
+        version: row.version,
         primary_clients: number(|status| status.primary_clients),
         alternate_clients: number(|status| status.alternate_clients),
         threshold: number(|status| status.threshold),
@@ -147,6 +154,9 @@ fn status_page(
     address: impl Fn(&Name) -> String,
 ) -> StatusPage {
     let ReplyCounters { use_cached, full, delta, not_found, busy, error, .. } = view.replies;
+    let ReplyCounters { called, fate_unknown, .. } = view.replies;
+    let replies = Replies { use_cached, full, delta, not_found, busy, called, fate_unknown, error };
+    let sent = use_cached + full + delta + not_found + busy + called + fate_unknown + error;
     let ReplyCounters { by_mirror: mirror, by_crc: crc, by_strong: strong, .. } = view.replies;
     StatusPage {
         servers: view.servers.iter().map(|row| server_entry(row, address(&row.name))).collect(),
@@ -155,10 +165,12 @@ fn status_page(
         clients: view.clients,
         sessions: view.sessions,
         requests: view.requests,
-        takeovers: view.takeovers,
-        replies: Replies { use_cached, full, delta, not_found, busy, error },
+        takeovers: view.counters.takeovers,
+        hedges: view.counters.hedges,
+        resumed_bodies: view.counters.resumed_bodies,
+        replies,
         use_cached_by: UseCachedBy { mirror, crc, strong },
-        coalescing: coalescing(use_cached + full + delta + not_found + busy + error, traffic),
+        coalescing: coalescing(sent, traffic),
     }
 }
 

@@ -65,6 +65,11 @@ struct Replies {
     delta: u64,
     not_found: u64,
     busy: u64,
+    /// Routers that are older than calls do not count them.
+    #[serde(default)]
+    called: u64,
+    #[serde(default)]
+    fate_unknown: u64,
     error: u64,
 }
 
@@ -152,7 +157,8 @@ fn render(status: &Status) -> String {
     let totals = format!(
         "{}\n\
          clients {clients}, takeovers {takeovers}\n\
-         replies: use_cached {}, full {}, delta {}, not_found {}, busy {}, error {}\n\
+         replies: use_cached {}, full {}, delta {}, not_found {}, busy {}, called {}, \
+         fate_unknown {}, error {}\n\
          use_cached by: mirror {}, crc {}, strong {}\n",
         table::render(&headings, &rows),
         replies.use_cached,
@@ -160,6 +166,8 @@ fn render(status: &Status) -> String {
         replies.delta,
         replies.not_found,
         replies.busy,
+        replies.called,
+        replies.fate_unknown,
         replies.error,
         by.mirror,
         by.crc,
@@ -210,7 +218,8 @@ mod tests {
             {"name": "server-2", "state": "down", "pid": 0}
         ],
         "clients": 19, "takeovers": 4,
-        "replies": {"use_cached": 1, "full": 2, "delta": 3, "not_found": 4, "busy": 5, "error": 6},
+        "replies": {"use_cached": 1, "full": 2, "delta": 3, "not_found": 4, "busy": 5,
+            "called": 10, "fate_unknown": 11, "error": 6},
         "use_cached_by": {"mirror": 7, "crc": 8, "strong": 9}
     }"#;
 
@@ -233,7 +242,7 @@ mod tests {
         ];
         let totals = "
 clients 19, takeovers 4
-replies: use_cached 1, full 2, delta 3, not_found 4, busy 5, error 6
+replies: use_cached 1, full 2, delta 3, not_found 4, busy 5, called 10, fate_unknown 11, error 6
 use_cached by: mirror 7, crc 8, strong 9
 ";
         let lines = table.iter().zip(rest).map(|(left, right)| format!("{left}{right}"));

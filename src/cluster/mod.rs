@@ -7,8 +7,10 @@ mod board;
 mod choice;
 #[cfg(feature = "server")]
 pub mod membership;
+mod policy;
 mod tally;
 
 pub use board::{Board, Member};
 pub use choice::{Choice, Weighed};
+pub use policy::Policy;
 pub use tally::{Count, Tally};

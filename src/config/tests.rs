@@ -2,8 +2,10 @@
 
 use super::load::{load_located, parse};
 use super::*;
+use crate::cluster::Policy;
 use crate::wire::Name;
 use crate::wire::backplane::Role;
+use crate::wire::session::Versions;
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;
@@ -100,11 +102,13 @@ fn the_router_example_is_read_in_full() {
             cert: at("backplane-router.pem"),
             key: at("backplane-router.key"),
         },
+        versions: Versions::ALL,
         backplane_listen: Some("10.0.0.2:4444".parse().unwrap()),
         advertise: Some("192.0.2.2:4444".parse().unwrap()),
         seeds: vec!["10.0.0.11:4443".parse().unwrap(), "server-2.internal:4443".parse().unwrap()],
-        pool: RouterPool { name: name("default"), policy: PoolPolicy::Next },
+        pool: RouterPool { name: name("default"), policy: Policy::Next },
         token_keys: router.token_keys.clone(),
+        token_keys_file: Some(at("token.keys")),
         limits: RouterLimits {
             slots: 65_536,
             in_flight: 256,
@@ -135,6 +139,7 @@ fn the_server_example_is_read_in_full() {
             cert: at("backplane-server.pem"),
             key: at("backplane-server.key"),
         },
+        versions: Versions::ALL,
         pool: ServerPool {
             name: name("default"),
             source: SourceConfig::Directory { dir: at("www"), freshness: Freshness::Always },
@@ -146,13 +151,27 @@ fn the_server_example_is_read_in_full() {
 }
 
 #[test]
+fn a_member_can_be_told_to_speak_no_newer_version() {
+    let directory = directory();
+    let speaks = |version: &str| {
+        let newest = format!("newest_version = {version}");
+        let text = SERVER_EXAMPLE.replace("newest_version = 2", &newest);
+        assert_ne!(version == "2", text != SERVER_EXAMPLE, "the example has the line");
+        load_text(directory.path(), &text)
+    };
+    let Ok(Config::Server(server)) = speaks("1") else { panic!() };
+    assert_eq!(server.versions, Versions { oldest: 1, newest: 1 });
+    assert!(speaks("3").is_err() && speaks("0").is_err());
+}
+
+#[test]
 fn what_the_examples_call_defaults_is_what_is_left_out() {
     let directory = directory();
     let Ok(Config::Router(router)) = load_text(directory.path(), ROUTER) else { panic!() };
     assert_eq!(router.name, name("router-1"));
     assert_eq!((router.admin, router.workers), (None, 0));
     assert_eq!((router.backplane_listen, router.token_keys), (None, None));
-    assert_eq!(router.pool, RouterPool { name: name("default"), policy: PoolPolicy::Next });
+    assert_eq!(router.pool, RouterPool { name: name("default"), policy: Policy::Next });
     let Ok(Config::Router(full)) = load_text(directory.path(), ROUTER_EXAMPLE) else { panic!() };
     assert_eq!((router.limits, router.request_timeout), (full.limits, full.request_timeout));
     let Ok(Config::Server(server)) = load_text(directory.path(), SERVER) else { panic!() };
@@ -255,7 +274,8 @@ source = { dir = "server.pem", freshness = "watch" }
         "x.toml:14: backplane.ca is nowhere.pem, which does not exist: correct the path, which is \
          relative to this file, or put it there",
         "x.toml:15: backplane.cert is www, not a file: name another",
-        "x.toml:16: backplane.password is unknown: remove it; known here are ca, cert, key, seeds",
+        "x.toml:16: backplane.password is unknown: remove it; known here are ca, cert, key, \
+         newest_version, seeds",
         "x.toml:19: pool.source.dir is server.pem, not a directory: name another",
         "x.toml:19: pool.source.freshness is \"watch\": this freshness is not available yet: use \
          \"always\"",
@@ -314,11 +334,7 @@ fn relations_between_values_are_checked() {
             "token_keys = \"server.pem\"",
             "x.toml:1: token_keys is server.pem: line 1 is not",
         ),
-        (
-            ROUTER,
-            "pool = [{ policy = \"least-loaded\" }]",
-            "x.toml:1: pool.policy is \"least-loaded\"",
-        ),
+        (ROUTER, "pool = [{ policy = \"random\" }]", "x.toml:1: pool.policy is \"random\""),
         (ROUTER, "pool = []", "x.toml:1: pool has no table in it: write it as [[pool]]"),
         (ROUTER, "pool = {}", "x.toml:1: pool is a table: make it a list of tables: [[pool]]"),
         (ROUTER, "limits = 1979-05-27", "x.toml:1: limits is a datetime: make it a table"),

@@ -1,6 +1,7 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
-use super::caller::{CallLedger, Caller};
+use super::caller::Caller;
+use super::calls::CallLedger;
 use super::checks::Check;
 use super::client::ClientProcess;
 use super::events::Event;
@@ -13,6 +14,7 @@ use super::story::Stage;
 use super::trace::Trace;
 use crate::node::Planted;
 use crate::wire::Time;
+use crate::wire::session::Versions;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +26,7 @@ const BEGIN: Time = Time::from_micros(1_700_000_000_000_000);
 const MAX_STEPS: u64 = 3_000_000;
 
 /// What every host has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Process {
     /// Which run it is.
     life: u64,
@@ -34,6 +36,14 @@ pub(super) struct Process {
     inbox: Vec<Event>,
     /// For when the next turn of each worker is scheduled.
     armed: BTreeMap<usize, Time>,
+    versions: Versions,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        let (inbox, armed) = (Vec::new(), BTreeMap::new());
+        Self { life: 0, running: false, frozen: false, inbox, armed, versions: Versions::ALL }
+    }
 }
 
 /// Everything.
@@ -58,6 +68,8 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) steps: u64,
     pub(super) answers: u64,
+    /// In a story of one failure: a router was the one that failed.
+    pub(super) router_failed: bool,
     pub(super) failure: Option<(Check, String)>,
 }
 
@@ -86,6 +98,7 @@ impl World {
             trace,
             steps: 0,
             answers: 0,
+            router_failed: false,
             failure: None,
         };
         world.trace.line(BEGIN, || format!("{:?}", world.plan));
@@ -191,6 +204,11 @@ impl World {
         self.processes.get(&host).is_some_and(|process| process.running && !process.frozen)
     }
 
+    /// The protocol versions that the host's process speaks.
+    pub(super) fn versions(&self, host: Host) -> Versions {
+        self.processes.get(&host).map_or(Versions::ALL, |process| process.versions)
+    }
+
     pub(super) fn hosts(&self) -> impl Iterator<Item = Host> {
         self.processes.keys().copied()
     }
@@ -221,10 +239,7 @@ impl World {
         process.running = false;
         process.inbox.clear();
         match host {
-            Host::Server(place) => {
-                self.servers[place].stop();
-                self.calls.forget_server(place);
-            }
+            Host::Server(place) => self.servers[place].stop(),
             Host::Router(place) => self.routers[place].stop(),
             Host::Client(place) => self.stop_client(place),
             Host::Caller(place) => self.callers[place].stop(),

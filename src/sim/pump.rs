@@ -26,10 +26,12 @@ impl World {
         }
         let life = self.life(to);
         let (worker, workers) = self.choose_worker(from, to);
+        let (ours, theirs) = (self.versions(from), self.versions(to));
+        let version = ours.common(theirs.oldest, theirs.newest).expect("each speaks the oldest");
         if let Some(connection) = self.connections.get_mut(&id) {
             let end = &mut connection.ends[ACCEPTOR];
             (end.life, end.worker, end.open) = (life, worker, true);
-            connection.workers = workers;
+            (connection.workers, connection.version) = (workers, version);
         }
         self.send(id, ACCEPTOR, Stream::First, Chunk::Up);
         self.handle_accepted(id, from, to);
@@ -85,7 +87,8 @@ impl World {
                 }
                 match (host, stream) {
                     // Taken whole at its end.
-                    (Host::Client(_) | Host::Caller(_), Stream::Body(_)) => {}
+                    (Host::Client(place), Stream::Body(_)) => self.client_packets(place, id),
+                    (Host::Caller(_), Stream::Body(_)) => {}
                     (Host::Server(place), Stream::Frames(worker)) => {
                         self.server_received(place, worker, id);
                     }

@@ -4,7 +4,7 @@ use super::client::Expected;
 use super::cluster::World;
 use super::events::Event;
 use super::network::Host;
-use super::plan::Mood;
+use super::plan::{Mood, pick};
 use super::story::Stage;
 use crate::node::client::ValidatorPolicy;
 use rand::RngExt;
@@ -15,6 +15,7 @@ impl World {
         match (self.stage, host) {
             (Stage::Begin | Stage::Rough, Host::Client(place)) => {
                 self.check_overdue(place);
+                self.check_overdue_calls(place);
                 self.ask_some(place);
                 self.work_again(host);
             }
@@ -48,6 +49,7 @@ impl World {
             let policy = self.random_policy();
             self.get(place, &key, policy, Expected::Anything);
         }
+        self.call_now_and_then(place);
     }
 
     fn ask_for(&mut self, place: usize, expected: Expected) {
@@ -58,6 +60,20 @@ impl World {
             };
             self.get(place, &key, policy, expected);
         }
+    }
+
+    pub(super) fn random_policy(&mut self) -> ValidatorPolicy {
+        // A CRC twin is misunderstood without any loss: not in a story that checks for that.
+        let with_crc = self.plan.mood != Mood::Calm;
+        pick(
+            &mut self.random,
+            &[
+                ValidatorPolicy::None,
+                ValidatorPolicy::Strong,
+                ValidatorPolicy::Auto,
+                if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
+            ],
+        )
     }
 
     /// An item changes.

@@ -8,8 +8,8 @@
 
 use super::backplane::{self, Gossip, MAX_GOSSIP, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
-use super::lane::{self, Body, BodyStart, Get, Outcome, Reply};
-use super::session::{Assigned, GoawayReason, Hello, Welcome};
+use super::lane::{self, Body, BodyStart, Call, Get, Outcome, Reply};
+use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::token::{TOKEN_KEY_SIZE, Token, TokenKeys};
 use super::types::{Digest, Key};
 use super::{DecodeError, HeaderBlock};
@@ -78,6 +78,8 @@ pub fn session(bytes: &[u8]) {
         FrameType::Goaway => {
             survives(&frame, |f| GoawayReason::decode(f.payload()), |reason| reason.encode())
         }
+        FrameType::Ping => survives(&frame, |f| Ping::decode(f.payload()), |ping| ping.encode()),
+        FrameType::Pong => survives(&frame, |f| Ping::decode(f.payload()), |ping| ping.answer()),
         _ => {}
     }
 }
@@ -87,9 +89,16 @@ pub fn lane_request(bytes: &[u8]) {
     let Some(frame) = frame(bytes, MAX_PAYLOAD) else {
         return;
     };
-    let _ = lane::is_idempotent(&frame);
-    if frame.kind() == FrameType::Get {
-        survives(&frame, |f| Get::decode(f.payload()), Get::encode);
+    let repeatable = lane::is_idempotent(&frame);
+    match frame.kind() {
+        FrameType::Get => survives(&frame, |f| Get::decode(f.payload()), Get::encode),
+        FrameType::Call => survives(&frame, |f| Call::decode(f.payload()), Call::encode),
+        _ => {}
+    }
+    if frame.kind() == FrameType::Call
+        && let Ok(call) = Call::decode(frame.payload())
+    {
+        assert_eq!(call.idempotent, repeatable);
     }
 }
 
@@ -102,7 +111,9 @@ pub fn lane_reply(bytes: &[u8]) {
         FrameType::Body => survives(&frame, |f| BodyStart::decode(f.payload()), BodyStart::encode),
         _ => survives(&frame, Reply::decode, Reply::encode),
     }
-    if let Ok(Reply { outcome: Outcome::Full { body, .. }, .. }) = Reply::decode(&frame) {
+    if let Ok(Reply { outcome, .. }) = Reply::decode(&frame)
+        && let Outcome::Full { body, .. } | Outcome::Called { body, .. } = outcome
+    {
         assert_eq!(lane::has_streamed_body(&frame), !matches!(body, Body::Inline(_)));
     }
 }

@@ -1,4 +1,4 @@
-//! Frames of the session stream: HELLO, WELCOME, ASSIGNED, GOAWAY.
+//! Frames of the session stream: HELLO, WELCOME, ASSIGNED, GOAWAY, PING and PONG.
 
 use super::codec::{DecodeError, MAX_VARINT, Reader, put};
 use super::frame::{Frame, FrameType, MAX_PAYLOAD};
@@ -7,18 +7,39 @@ use super::types::{Assignment, ClientId, Name};
 use bytes::{Bytes, BytesMut};
 
 /// The newest protocol version that this code speaks.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// The oldest protocol version that this code speaks.
 pub const OLDEST_VERSION: u64 = 1;
+/// The first protocol version in which a client may send PING.
+pub const PING_VERSION: u64 = 2;
 /// The ALPN of the native protocol.
 pub const ALPN: &[u8] = b"understudy/1";
 /// Longest sealed token, in bytes.
 pub const MAX_TOKEN: usize = 512;
 
-/// The newest version that both a peer's range and ours contain.
-pub fn common_version(oldest: u64, newest: u64) -> Option<u64> {
-    let best = newest.min(VERSION);
-    (best >= oldest.max(OLDEST_VERSION)).then_some(best)
+/// The protocol versions that a process speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The oldest one.
+    pub oldest: u64,
+    /// The newest one.
+    pub newest: u64,
+}
+
+impl Versions {
+    /// All that this code speaks.
+    pub const ALL: Self = Self { oldest: OLDEST_VERSION, newest: VERSION };
+
+    /// Those that this code speaks up to `newest`: what an older release speaks.
+    pub fn up_to(newest: u64) -> Self {
+        Self { newest: newest.clamp(OLDEST_VERSION, VERSION), ..Self::ALL }
+    }
+
+    /// The newest version that both these and a peer's range contain.
+    pub fn common(self, oldest: u64, newest: u64) -> Option<u64> {
+        let best = newest.min(self.newest);
+        (best >= oldest.max(self.oldest)).then_some(best)
+    }
 }
 
 /// What a client says first.
@@ -67,6 +88,13 @@ pub struct Assigned {
     pub token: Bytes,
     /// Who services the client now.
     pub assignment: Assignment,
+}
+
+/// Asks whether the router is there. Answered at once, with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Chosen by who asks.
+    pub number: u64,
 }
 
 /// Why a router ends a session that it would otherwise keep.
@@ -220,6 +248,25 @@ impl Assigned {
     }
 }
 
+impl Ping {
+    /// Writes the frame that asks.
+    pub fn encode(self) -> Frame {
+        Frame::build(FrameType::Ping, MAX_PAYLOAD, |out| put::varint(out, self.number))
+    }
+
+    /// Writes the answer, PONG.
+    pub fn answer(self) -> Frame {
+        Frame::build(FrameType::Pong, MAX_PAYLOAD, |out| put::varint(out, self.number))
+    }
+
+    /// Reads the payload of a PING, or of a PONG, which has the same.
+    pub fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let number = reader.varint("number", MAX_VARINT)?;
+        reader.finish("PING or PONG")?;
+        Ok(Self { number })
+    }
+}
+
 impl GoawayReason {
     /// Writes the frame.
     pub fn encode(self) -> Frame {
@@ -244,12 +291,18 @@ mod tests {
 
     #[test]
     fn the_newest_common_version_is_taken() {
-        assert_eq!(common_version(1, 1), Some(1));
-        assert_eq!(common_version(1, 9), Some(1), "a newer peer that still speaks ours");
-        assert_eq!(common_version(0, 1), Some(1), "an older peer that already speaks ours");
-        assert_eq!(common_version(2, 9), None, "a peer that has dropped ours");
-        assert_eq!(common_version(0, 0), None, "a peer that does not speak ours yet");
-        assert_eq!(common_version(9, 1), None, "an empty range");
+        let all = Versions::ALL;
+        assert_eq!(all.common(1, 1), Some(1), "a release that is one older");
+        assert_eq!(all.common(1, 2), Some(2));
+        assert_eq!(all.common(2, 9), Some(2), "a newer peer that still speaks ours");
+        assert_eq!(all.common(0, 1), Some(1), "an older peer that already speaks ours");
+        assert_eq!(all.common(3, 9), None, "a peer that has dropped ours");
+        assert_eq!(all.common(0, 0), None, "a peer that does not speak ours yet");
+        assert_eq!(all.common(9, 1), None, "an empty range");
+        let older = Versions::up_to(1);
+        assert_eq!(older, Versions { oldest: 1, newest: 1 });
+        assert_eq!(older.common(1, 2), Some(1), "told to speak no newer than 1");
+        assert_eq!(older.common(2, 2), None);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 //! value they would not fit the stack of a test's thread.
 
 use super::backplane::{
-    Forward, Gossip, GossipKind, GossipState, Holding, How, MAX_FORMER, MemberId, MemberUpdate,
-    Message, Purpose, Role, SelfState, ServerHello, Status, UseCachedBy,
+    Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MAX_FORMER, MemberId,
+    MemberUpdate, Message, Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
 };
 use super::codec::MAX_VARINT;
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
-use super::lane::{Body, BodyStart, ErrorCode, Get, MAX_SLOTS, Outcome, Reply, Validator};
-use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Welcome};
+use super::lane::{
+    Body, BodyStart, Call, ErrorCode, Get, MAX_SLOTS, MAX_STATUS, MIN_STATUS, Outcome, Reply,
+    Validator,
+};
+use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Ping, Welcome};
 use super::token::Token;
 use super::types::{
     Assignment, ClientId, Digest, Epoch, Fingerprint, Key, MAX_CHANGE, MAX_TERM, Name, Tag,
@@ -103,6 +106,10 @@ pub(crate) fn assigned() -> impl Strategy<Value = Assigned> {
     (sealed(), assignment()).prop_map(|(token, assignment)| Assigned { token, assignment })
 }
 
+pub(crate) fn ping() -> impl Strategy<Value = Ping> {
+    number().prop_map(|number| Ping { number })
+}
+
 pub(crate) fn goaway() -> impl Strategy<Value = GoawayReason> {
     prop_oneof![Just(GoawayReason::Shutdown), Just(GoawayReason::Superseded)]
 }
@@ -129,6 +136,20 @@ pub(crate) fn get() -> BoxedStrategy<Get> {
         .boxed()
 }
 
+pub(crate) fn call() -> BoxedStrategy<Call> {
+    let body = vec(any::<u8>(), 0..400).prop_map(Bytes::from);
+    let parts = (number(), any::<bool>(), key(), header_block(), body);
+    parts
+        .prop_map(|(request_id, idempotent, key, headers, body)| Call {
+            request_id,
+            idempotent,
+            key,
+            headers,
+            body,
+        })
+        .boxed()
+}
+
 pub(crate) fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         vec(any::<u8>(), 0..400).prop_map(|bytes| Body::Inline(Bytes::from(bytes))),
@@ -146,10 +167,14 @@ pub(crate) fn outcome() -> BoxedStrategy<Outcome> {
         Just(ErrorCode::Unavailable),
     ];
     let full = (tag(), header_block(), body());
+    let tagged = |body: &Body| !matches!(body, Body::Unmirrored { .. });
+    let answer = body().prop_filter("an answer has no tag", tagged);
+    let called = (MIN_STATUS..=MAX_STATUS, header_block(), answer);
     let text = proptest::string::string_regex(&format!("[ -~ä]{{0,{MAX_ERROR_TEXT}}}")).unwrap();
     prop_oneof![
         tag().prop_map(|tag| Outcome::UseCached { tag }),
         full.prop_map(|(tag, headers, body)| Outcome::Full { tag, headers, body }),
+        called.prop_map(|(status, headers, body)| Outcome::Called { status, headers, body }),
         Just(Outcome::NotFound),
         Just(Outcome::UnknownSlot),
         number().prop_map(|retry_after_ms| Outcome::Busy { retry_after_ms }),
@@ -250,8 +275,12 @@ fn former() -> impl Strategy<Value = Vec<Name>> {
 
 /// A frame that a client may send, or be sent, on a lane.
 pub(crate) fn inner() -> BoxedStrategy<Frame> {
-    prop_oneof![get().prop_map(|get| get.encode()), reply().prop_map(|reply| reply.encode()),]
-        .boxed()
+    prop_oneof![
+        get().prop_map(|get| get.encode()),
+        call().prop_map(|call| call.encode()),
+        reply().prop_map(|reply| reply.encode()),
+    ]
+    .boxed()
 }
 
 pub(crate) fn forward() -> BoxedStrategy<Forward> {
@@ -263,18 +292,24 @@ pub(crate) fn forward() -> BoxedStrategy<Forward> {
         Just(How::Standby),
     ];
     let named = any::<bool>();
-    let parts = (number(), client_id(), (epoch(), named), how, number(), former(), inner());
+    let resume = option::of((number(), tag()).prop_map(|(offset, tag)| Resume { offset, tag }));
+    let asked = (client_id(), epoch(), named, how);
+    let parts = (number(), asked, number(), former(), resume, inner());
     parts
-        .prop_map(|(request_id, client, (epoch, named), how, deadline_ms, former, inner)| Forward {
-            request_id,
-            client,
-            term: epoch.term,
-            change: epoch.change,
-            primary: named.then_some(epoch.primary),
-            how,
-            deadline_ms,
-            former,
-            inner,
+        .prop_map(|(request_id, asked, deadline_ms, former, resume, inner)| {
+            let (client, epoch, named, how) = asked;
+            Forward {
+                request_id,
+                client,
+                term: epoch.term,
+                change: epoch.change,
+                primary: named.then_some(epoch.primary),
+                how,
+                deadline_ms,
+                former,
+                resume,
+                inner,
+            }
         })
         .boxed()
 }
@@ -335,6 +370,11 @@ fn mirror_message() -> BoxedStrategy<Message> {
 pub(crate) fn message() -> BoxedStrategy<Message> {
     let holding = (any::<bool>(), assignment(), 0..=MAX_SLOTS)
         .prop_map(|(as_primary, assignment, entries)| Holding { as_primary, assignment, entries });
+    let holds = prop_oneof![
+        Just(Holds::Nothing),
+        holding.prop_map(Holds::Mirror),
+        epoch().prop_map(Holds::Released),
+    ];
     prop_oneof![
         6 => request_message(),
         7 => mirror_message(),
@@ -343,8 +383,8 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
         1 => number().prop_map(|round| Message::Settled { round }),
         1 => (number(), client_id())
             .prop_map(|(query, client)| Message::WhoHolds { query, client }),
-        1 => (number(), client_id(), option::of(holding))
-            .prop_map(|(query, client, holding)| Message::Holds { query, client, holding }),
+        1 => (number(), client_id(), holds)
+            .prop_map(|(query, client, holds)| Message::Holds { query, client, holds }),
         1 => number().prop_map(|number| Message::Ping { number }),
         1 => number().prop_map(|number| Message::Pong { number }),
     ]
@@ -359,7 +399,9 @@ pub(crate) fn frame() -> BoxedStrategy<Frame> {
         welcome().prop_map(|welcome| welcome.encode()),
         assigned().prop_map(|assigned| assigned.encode()),
         goaway().prop_map(|reason| reason.encode()),
+        ping().prop_map(Ping::encode),
         get().prop_map(|get| get.encode()),
+        call().prop_map(|call| call.encode()),
         reply().prop_map(|reply| reply.encode()),
         body_start().prop_map(|start| start.encode()),
         (server_hello(), hellos).prop_map(|(hello, kind)| hello.encode(kind)),

@@ -5,6 +5,7 @@ use super::{Layout, Part, Settings};
 use crate::cli::report::Failure;
 use crate::config::bundled::{self, BundledFile};
 use crate::config::write_whole;
+use crate::wire::token::TOKEN_KEY_SIZE;
 use serde::Serialize;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -18,6 +19,8 @@ const ZONE: &str = "local";
 const POOL: &str = "default";
 /// Held by the `up` that uses a directory that stays.
 const LOCK: &str = "up.lock";
+/// What all routers seal their clients' tokens with.
+const TOKEN_KEYS: &str = "token-keys";
 
 /// The directory that the files are in.
 pub(super) struct Place {
@@ -92,12 +95,13 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("{}: {error}", path.display()))
 }
 
-/// `router.toml`.
+/// `router.toml`, `router-2.toml`...
 #[derive(Serialize)]
 struct RouterFile<'a> {
     name: &'a str,
     listen: SocketAddr,
     admin: SocketAddr,
+    token_keys: String,
     tls: Leaf,
     backplane: Backplane,
     pool: [RouterPool; 1],
@@ -158,8 +162,14 @@ enum Source<'a> {
 pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Result<(), Failure> {
     let path = Path::new(&place.path);
     bundled::write_to(path).map_err(|error| failed(path, &error))?;
-    let router = router_file(place, layout);
-    write_toml(&place.config(&layout.router.name), &router)?;
+    let key: [u8; TOKEN_KEY_SIZE] = rand::random();
+    let line: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let keys = place.file(TOKEN_KEYS);
+    write_whole(Path::new(&keys), format!("{line}\n").as_bytes(), true)
+        .map_err(|error| failed(Path::new(&keys), &error))?;
+    for router in &layout.routers {
+        write_toml(&place.config(&router.name), &router_file(place, layout, router))?;
+    }
     for server in &layout.servers {
         let file = server_file(place, settings, layout, server);
         write_toml(&place.config(&server.name), &file)?;
@@ -167,11 +177,12 @@ pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Resu
     Ok(())
 }
 
-fn router_file<'a>(place: &Place, layout: &'a Layout) -> RouterFile<'a> {
+fn router_file<'a>(place: &Place, layout: &Layout, router: &'a Part) -> RouterFile<'a> {
     RouterFile {
-        name: &layout.router.name,
-        listen: layout.router.address,
-        admin: layout.router.admin,
+        name: &router.name,
+        listen: router.address,
+        admin: router.admin,
+        token_keys: place.file(TOKEN_KEYS),
         tls: Leaf {
             cert: place.file(bundled::PUBLIC_CERT.name),
             key: place.file(bundled::PUBLIC_KEY.name),
@@ -225,16 +236,18 @@ fn write_toml(path: &Path, file: &impl Serialize) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::up::Role;
     use crate::config;
 
     fn part(name: &str, port: u16) -> Part {
         let address = ([127, 0, 0, 1], port).into();
-        Part { name: name.to_owned(), address, admin: address }
+        let role = if name.starts_with("router") { Role::Router } else { Role::Server };
+        Part { role, name: name.to_owned(), address, admin: address }
     }
 
     fn layout() -> Layout {
         let servers = vec![part("server-1", 11), part("server-2", 12), part("server-3", 13)];
-        Layout { router: part("router", 10), servers }
+        Layout { routers: vec![part("router", 10), part("router-2", 20)], servers }
     }
 
     fn settings(dir: Option<&str>) -> Settings {
@@ -258,6 +271,7 @@ mod tests {
         let expected = r#"name = "router"
 listen = "127.0.0.1:10"
 admin = "127.0.0.1:10"
+token_keys = "DIR/token-keys"
 
 [tls]
 cert = "DIR/server.pem"
@@ -312,9 +326,14 @@ freshness = "always"
             let place = Place::new(None).unwrap();
             let layout = layout();
             write(&place, &settings(dir), &layout).unwrap();
-            let router = config::load_router(&place.config("router")).unwrap();
-            assert_eq!(router.listen, layout.router.address);
-            assert_eq!(router.seeds.len(), 3);
+            let routers = layout.routers.iter().map(|part| {
+                let router = config::load_router(&place.config(&part.name)).unwrap();
+                assert_eq!((router.listen, router.name.as_str()), (part.address, &*part.name));
+                assert_eq!(router.seeds.len(), 3);
+                router.token_keys.unwrap()
+            });
+            let keys: Vec<_> = routers.collect();
+            assert_eq!(keys[0], keys[1], "they share them");
             for part in &layout.servers {
                 let server = config::load_server(&place.config(&part.name)).unwrap();
                 assert_eq!(server.name.as_str(), part.name);
@@ -332,6 +351,7 @@ freshness = "always"
         let mode = |path: &str| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&place.path), 0o700);
         assert_eq!(mode(&place.file("server.key")), 0o600);
+        assert_eq!(mode(&place.file(TOKEN_KEYS)), 0o600);
         let path = place.path.clone();
         drop(place);
         assert!(!Path::new(&path).exists());

@@ -1,4 +1,4 @@
-//! `understudy up`: a router and servers on this machine, as child processes.
+//! `understudy up`: routers and servers on this machine, as child processes.
 //!
 //! [`run`] turns the arguments into [`Settings`], reserves addresses ([`ports`]), writes the
 //! configuration files ([`files`]) and then watches over the children ([`supervise`], [`child`])
@@ -19,7 +19,7 @@ use events::Output;
 use files::Place;
 use ports::{Reservations, Transport};
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervise::{RESTART_DELAY, Restart, Stop};
@@ -27,7 +27,7 @@ use supervise::{RESTART_DELAY, Restart, Stop};
 /// A server's threshold where its configuration says nothing.
 const DEFAULT_THRESHOLD: u64 = 10_000;
 
-/// Start a router and servers on this machine, and keep them running.
+/// Start routers and servers on this machine, and keep them running.
 ///
 /// Everything is in place: addresses, certificates, and a small sample to get. Children that die
 /// are started again. Ctrl-C stops everything; what `up` wrote is then removed.
@@ -37,13 +37,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3,
         value_parser = clap::value_parser!(u8).range(1..=64))]
     servers: u8,
+    /// How many routers, 1 to 8. They share their token keys: clients of one go on at another.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    routers: u8,
     /// Serves the files of this directory instead of the built-in sample.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Where the router listens for clients (UDP); port 0 picks a free one.
+    /// Where the first router listens for clients (UDP); port 0 picks a free one, as the others do.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4433", value_parser = loopback)]
     listen: SocketAddr,
-    /// Where the router shows its status (HTTP); port 0 picks a free one.
+    /// Where the first router shows its status (HTTP); port 0 picks a free one, as the others do.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4480", value_parser = loopback)]
     admin: SocketAddr,
     /// With so many clients as primary, a server hands the next new one on [default: 10000].
@@ -80,20 +84,39 @@ struct Settings {
     capacity: Option<u64>,
 }
 
+/// What a process of the cluster is: also the command that runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Role {
+    Router,
+    Server,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// One process of the cluster: its name, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Part {
+    role: Role,
     name: String,
-    /// Of the router, where clients come in; of a server, its backplane. UDP.
+    /// Of a router, where clients come in; of a server, its backplane. UDP.
     address: SocketAddr,
     /// HTTP.
     admin: SocketAddr,
 }
 
-/// The router and the servers.
+/// The routers and the servers.
 #[derive(Debug)]
 struct Layout {
-    router: Part,
+    /// At least one. The first is called `router`, the others `router-2` and so on.
+    routers: Vec<Part>,
     servers: Vec<Part>,
 }
 
@@ -214,31 +237,37 @@ impl Layout {
             0 => reservations.pick(wanted.ip()).map(|port| SocketAddr::new(wanted.ip(), port)),
             _ => reservations.take(wanted, transport, option).map(|()| wanted),
         };
-        let router = Part {
+        let first = Part {
+            role: Role::Router,
             name: "router".to_owned(),
             address: address(arguments.listen, Transport::Udp, "--listen")?,
             admin: address(arguments.admin, Transport::Tcp, "--admin")?,
         };
-        let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let server = |number| {
-            // One number for both: UDP for the backplane, TCP for the admin pages.
+        // One number for both: UDP for QUIC, TCP for the admin pages.
+        let mut picked = |role: Role, number, ip| {
             let address = SocketAddr::new(ip, reservations.pick(ip)?);
-            Ok(Part { name: format!("server-{number}"), address, admin: address })
+            let name = format!("{}-{number}", role.as_str());
+            Ok(Part { role, name, address, admin: address })
         };
+        let mut routers = vec![first];
+        for number in 2..=arguments.routers {
+            routers.push(picked(Role::Router, number, arguments.listen.ip())?);
+        }
+        let server = |number| picked(Role::Server, number, Ipv4Addr::LOCALHOST.into());
         let servers = (1..=arguments.servers).map(server).collect::<Result<_, Failure>>()?;
-        Ok(Self { router, servers })
+        Ok(Self { routers, servers })
     }
 
-    /// The router and the servers, in this order.
+    /// The routers and the servers, in this order.
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        std::iter::once(&self.router).chain(&self.servers)
+        self.routers.iter().chain(&self.servers)
     }
 }
 
 /// What is to be started: this program, once for each part.
 fn launches(layout: &Layout, place: &Place, program: &Path, log: &str) -> Vec<Launch> {
     let launch = |part: &Part| {
-        let role = if part.name == layout.router.name { "router" } else { "server" };
+        let role = part.role.as_str();
         let mut arguments: Vec<OsString> = [role, "--log", log, "--config"].map(Into::into).into();
         arguments.push(place.config(&part.name).into());
         arguments.extend(["--parent".into(), std::process::id().to_string().into()]);
@@ -277,6 +306,8 @@ mod tests {
         for (bad, says) in [
             (["--servers", "0"], "1..=64"),
             (["--servers", "65"], "1..=64"),
+            (["--routers", "0"], "1..=8"),
+            (["--routers", "9"], "1..=8"),
             (["--threshold", "0"], "not in 1.."),
             (["--listen", "4433"], "such as 127.0.0.1:4433"),
             (["--listen", "0.0.0.0:4433"], "loopback"),
@@ -325,13 +356,14 @@ mod tests {
     #[test]
     fn ports_are_picked_where_none_is_given_and_children_are_told_where_to_find_all() {
         let arguments =
-            parse(&["--listen", "127.0.0.1:0", "--admin", "[::1]:0", "--servers", "2"]).unwrap();
+            ["--listen", "127.0.0.1:0", "--admin", "[::1]:0", "--servers", "2", "--routers", "2"];
+        let arguments = parse(&arguments).unwrap();
         let layout = Layout::reserve(&arguments, &mut Reservations::default()).unwrap();
         let parts: Vec<_> = layout.parts().collect();
         let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["router", "server-1", "server-2"]);
+        assert_eq!(names, ["router", "router-2", "server-1", "server-2"]);
         assert!(parts.iter().all(|part| part.address.port() != 0 && part.admin.port() != 0));
-        assert!(layout.router.admin.is_ipv6());
+        assert!(layout.routers[0].admin.is_ipv6());
 
         let directory = tempfile::tempdir().unwrap();
         let place = Place::new(Some(directory.path())).unwrap();
@@ -339,8 +371,8 @@ mod tests {
         let config = place.config("server-2").into_os_string().into_string().unwrap();
         let pid = std::process::id().to_string();
         let expected = ["server", "--log", "info", "--config", &config, "--parent", &pid];
-        assert_eq!(launches[2].arguments, expected);
-        assert_eq!(launches[0].arguments[0], "router");
-        assert_eq!(launches[1].part, layout.servers[0]);
+        assert_eq!(launches[3].arguments, expected);
+        assert_eq!(launches[1].arguments[0], "router");
+        assert_eq!(launches[2].part, layout.servers[0]);
     }
 }

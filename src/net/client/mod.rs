@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod cache_directory;
+mod calls;
 mod config;
 mod dial;
 mod driver;
@@ -15,8 +16,10 @@ mod storage;
 mod tests;
 
 pub use crate::node::client::{
-    Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind, ValidatorPolicy,
+    CallReply, CallRequest, Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind,
+    ValidatorPolicy,
 };
+pub use calls::CallAnswered;
 pub use config::{CacheConfig, ClientConfig, ConnectError, Roots};
 #[cfg(feature = "cli")]
 pub(crate) use dial::{Lost, any_address, nobody_listens};
@@ -116,9 +119,13 @@ impl Client {
             router: 0,
             dialer,
             link: Link::Down,
+            dialled: 0,
+            dialling: Link::Down,
+            packets: 0,
             storage,
             commands: received,
             open: HashMap::new(),
+            calls: HashMap::new(),
             snapshot: shown,
             first: Some(First { done, attempts: Vec::new() }),
             damaged: 0,

@@ -23,6 +23,11 @@ const ELSEWHERE_DELAY: Duration = Duration::from_secs(1);
 pub(crate) struct Roster(BTreeSet<SocketAddr>);
 
 impl Roster {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn of(
         own: &MemberId,
         members: &[Known],

@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How soon seeds are tried again while nobody is known; each further try waits that much longer, for
-/// those who will not be met by gossip: members of version 1 can be linked to all the same.
+/// How soon seeds are tried again while nobody is known. Each further try waits that much longer:
+/// members of version 1 will not be met, and can be linked to all the same.
 const ALONE_PERIOD: Duration = Duration::from_millis(500);
 /// How soon they are tried, and looked up, again after that.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -110,14 +110,21 @@ impl Mesh {
     /// Joins by whoever is at an address, unless that one is known well enough.
     async fn join_at(self: &Rc<Self>, address: SocketAddr) -> Result<(), String> {
         let (own, members) = self.members();
-        let is_up = |key: &MemberKey| self.links.borrow().contains_key(key);
+        let is_linked = |key: &MemberKey| self.links.borrow().contains_key(key);
         let known = members.iter().find(|known| known.member.address == Some(address));
         let found = self
             .seeds
             .found_at(&address)
             .or(known.map(|it| (it.member.role, it.member.name.clone())));
         let is_own = |key: &MemberKey| key.0 == own.role && key.1 == own.name;
-        if own.address == Some(address) || found.is_some_and(|key| is_own(&key) || is_up(&key)) {
+        if own.address == Some(address) || found.as_ref().is_some_and(is_own) {
+            return Ok(());
+        }
+        if let Some(key) = found.filter(is_linked) {
+            if self.machine.borrow().is_alone() {
+                // It was asked, and nothing came of it.
+                self.ask_to_join((key, 0), address);
+            }
             return Ok(());
         }
         let met = match self.dial(address).await {
@@ -131,7 +138,6 @@ impl Mesh {
         };
         let key = (met.peer.role, met.peer.name.clone());
         self.seeds.found.borrow_mut().insert(address, Some(key.clone()));
-        self.publish();
         if is_own(&key) {
             // A list of all members may be given to each of them.
             backplane::close(&met.connection, CloseCode::Done, "the same member");
@@ -145,17 +151,17 @@ impl Mesh {
     fn greet(self: &Rc<Self>, met: Met, address: SocketAddr) {
         let Met { connection, peer, send, frames, .. } = met;
         let outbox = self.add_link(connection.stable_id(), &peer, send);
-        let seed = MemberId {
-            role: peer.role,
-            name: peer.name.clone(),
-            incarnation: peer.incarnation,
-            address: Some(address),
-        };
-        self.with(|machine, now| machine.join(now, seed));
+        self.ask_to_join(((peer.role, peer.name.clone()), peer.incarnation), address);
         let mesh = Rc::clone(self);
         tokio::task::spawn_local(async move {
             mesh.hear(connection, &peer, frames, outbox).await;
         });
+    }
+
+    fn ask_to_join(self: &Rc<Self>, (key, incarnation): (MemberKey, u64), address: SocketAddr) {
+        let (role, name) = key;
+        let seed = MemberId { role, name, incarnation, address: Some(address) };
+        self.with(|machine, now| machine.join(now, seed));
     }
 }
 

@@ -4,16 +4,23 @@ use super::{FIRST_INSPECTION, Shell, bodies};
 use crate::assign::ServerIndex;
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
-use crate::net::membership::Target;
+use crate::net::membership::{Roster, Target};
 use crate::net::outbox::Outbox;
 use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
 use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a router that has just started waits for its servers before it lets clients in: a
+/// client that came back first would find its primary down, and be given to another server.
+const FIRST_LINKS: Duration = Duration::from_millis(500);
 
 /// The sending side of a server's links, one to each of its workers.
 pub(super) struct ServerIo {
     pub(super) name: Name,
+    version: u64,
     connections: Vec<quinn::Connection>,
     outboxes: Vec<Outbox>,
 }
@@ -55,7 +62,9 @@ pub(super) async fn hold_links(
         return Ok(Held::Elsewhere);
     }
     let mut readers = Vec::new();
-    let mut io = ServerIo { name: name.clone(), connections: Vec::new(), outboxes: Vec::new() };
+    let version = backplane::version_with(&links);
+    let (connections, outboxes) = (Vec::new(), Vec::new());
+    let mut io = ServerIo { name: name.clone(), version, connections, outboxes };
     for Met { connection, send, frames, .. } in links {
         io.outboxes.push(Outbox::by_task(send));
         io.connections.push(connection);
@@ -66,12 +75,16 @@ pub(super) async fn hold_links(
         tracing::error!(server = %name, "there are more servers than a router can tell apart");
         return Ok(Held::NotWanted);
     };
+    shell.linked.notify_waiters();
     tracing::info!(server = %name, %address, workers = readers.len(), "linked to a server");
     for (worker, frames) in readers.into_iter().enumerate() {
         let (shell, connection) = (Rc::clone(shell), connections[worker].clone());
         tokio::task::spawn_local(async move {
             read_messages(&shell, (server, worker as u64), frames, &connection).await;
-            backplane::close(&connection, CloseCode::Done, "the link is given up");
+            // One that broke by itself keeps its reason.
+            if connection.close_reason().is_none() {
+                backplane::close(&connection, CloseCode::Done, "the link is given up");
+            }
         });
     }
     let mut all = connections;
@@ -80,12 +93,12 @@ pub(super) async fn hold_links(
         tokio::task::spawn_local(async move { bodies::accept(&shell, server, &bodies).await });
         all.push(connection);
     }
-    first_closed(&all).await;
+    let why = first_closed(&all).await;
     shell.remove_server(server);
     for connection in &all {
         backplane::close(connection, CloseCode::Done, "the link is given up");
     }
-    tracing::info!(server = %name, %address, "the links to a server are gone");
+    tracing::info!(server = %name, %address, %why, "the links to a server are gone");
     Ok(Held::Broke)
 }
 
@@ -99,11 +112,11 @@ impl Shell {
     }
 
     fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
-        let (name, workers) = (io.name.clone(), io.workers());
+        let (name, workers, version) = (io.name.clone(), io.workers(), io.version);
         let mut io = Some(io);
         self.with(|node, now| {
             // In its place before the machine's first message for it is carried out.
-            let server = node.handle_server_up(now, &name, workers)?;
+            let server = node.handle_server_up(now, &name, workers, version)?;
             let mut servers = self.servers.borrow_mut();
             if servers.len() <= server.get() {
                 servers.resize_with(server.get() + 1, || None);
@@ -111,6 +124,22 @@ impl Shell {
             servers[server.get()] = io.take();
             Some(server)
         })
+    }
+
+    /// Waits until somebody was met and all servers that are known then are linked, for a while.
+    pub(super) async fn first_links(&self, roster: watch::Receiver<Roster>) {
+        let all = async {
+            loop {
+                let linked = self.linked.notified();
+                let known = roster.borrow().len();
+                if (1..=self.servers.borrow().iter().flatten().count()).contains(&known) {
+                    return;
+                }
+                linked.await;
+            }
+        };
+        // Those that are missing then are down, as far as clients are concerned.
+        let _ = tokio::time::timeout(FIRST_LINKS, all).await;
     }
 
     fn remove_server(&self, server: ServerIndex) {
@@ -150,10 +179,10 @@ fn hand_in(
     shell.with(|node, now| {
         while let Some(frame) = frames.buffered()? {
             match Message::decode(&frame)? {
-                Message::Holds { query, holding, .. } if query >= FIRST_INSPECTION => {
+                Message::Holds { query, holds, .. } if query >= FIRST_INSPECTION => {
                     if let Some(answer) = shell.inspections.borrow_mut().remove(&query) {
                         // Fails only if nobody waits for the answer any more.
-                        let _ = answer.send(holding);
+                        let _ = answer.send(holds.mirror());
                     }
                 }
                 message => node.handle_server_message(now, server, worker, message),

@@ -1,6 +1,6 @@
 //! A router from its configuration to its workers.
 
-use super::{Shell, clients, servers};
+use super::{Shell, clients, keys, servers};
 use crate::config::{self, RouterConfig, TokenKeyBytes};
 use crate::net::backplane::Dialling;
 use crate::net::clock::Clock;
@@ -66,6 +66,7 @@ pub(super) struct Plan {
     accepting: quinn::ServerConfig,
     secrets: EndpointSecrets,
     backplane_accepting: quinn::ServerConfig,
+    backplane_secrets: EndpointSecrets,
     roster: watch::Sender<Roster>,
     dialling: Arc<QuicClientConfig>,
     pub(super) keys: TokenKeys,
@@ -91,7 +92,8 @@ impl RouterService {
         let tls = tls::public_server(&config.tls.cert, &config.tls.key, &[ALPN])?;
         let member = Backplane::load(&config.backplane, Role::Router, &config.name)?;
         let (address, workers) = (config.listen, config::worker_count(config.workers));
-        let public = PortGroup::bind(address, workers, Steering::Public)
+        let (private, steering) = (tls::private_key(&config.tls.key)?, Steering::Public);
+        let public = PortGroup::bind(address, workers, steering)
             .map_err(|error| StartError::Bind { address, error })?;
         let bind = |address| {
             PortGroup::bind(address, 1, Steering::Backplane)
@@ -102,10 +104,15 @@ impl RouterService {
         let (inspectors, inspections) = inspect::channels(public.workers());
         let plan = Arc::new(Plan {
             accepting: endpoint::public_accepting(tls::quic_server(tls)),
-            secrets: EndpointSecrets::random(Steering::Public),
+            secrets: EndpointSecrets::of_member(private.secret_der(), &config.name, steering),
             backplane_accepting: endpoint::backplane_accepting(tls::quic_server(
                 member.server_config(),
             )),
+            backplane_secrets: EndpointSecrets::of_member(
+                tls::private_key(&config.backplane.key)?.secret_der(),
+                &config.name,
+                Steering::Backplane,
+            ),
             roster: watch::Sender::new(Roster::default()),
             dialling: tls::quic_client(member.client_config()),
             keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
@@ -165,8 +172,17 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     if worker == 0 {
         join(&shell, &plan, &dialling, backplane)?;
     }
+    let (file, known) = (plan.config.token_keys_file.clone(), plan.config.token_keys.clone());
+    if let (0, Some(file), Some(known)) = (worker, file, known) {
+        tokio::task::spawn_local(keys::follow(file, known, plan.inspectors.clone()));
+    }
+    let serving = async {
+        // Meanwhile the endpoint already ends connections of a former run, by resets.
+        shell.first_links(plan.roster.subscribe()).await;
+        clients::accept(Rc::clone(&shell), public.clone()).await;
+    };
     tokio::select! {
-        () = clients::accept(Rc::clone(&shell), public.clone()) => {}
+        () = serving => {}
         () = stop.given() => {}
     }
     if let Some(mesh) = shell.mesh.get() {
@@ -196,7 +212,7 @@ fn join(
     let (clock, roster) = (plan.clock, plan.roster.clone());
     let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
     if let Some(socket) = backplane {
-        let secrets = EndpointSecrets::random(Steering::Backplane);
+        let secrets = plan.backplane_secrets.clone();
         let (ids, accepting) = (WorkerIds::new(0, 0), plan.backplane_accepting.clone());
         let endpoint = endpoint::worker_endpoint(socket, ids, &secrets, accepting)?;
         let door = Door::new(MAX_GOSSIP_CONNECTIONS);

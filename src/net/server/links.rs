@@ -91,14 +91,14 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
 }
 
 async fn serve_router(shell: &Rc<Shell>, met: Met) {
-    let Met { connection, peer, send, frames } = met;
+    let Met { connection, peer, version, send, frames } = met;
     let link = Link::Router(shell.next_link.replace(shell.next_link.get() + 1));
     tracing::info!(router = %peer.name, "linked to a router");
     let outbox = Outbox::by_task(send);
     let router = RouterLink { member: (peer.name.clone(), peer.incarnation, peer.worker) };
     shell.routers.borrow_mut().insert(link.clone(), router);
     shell.outboxes.borrow_mut().insert(link.clone(), outbox);
-    shell.with(|node, now| node.handle_router_up(now, &link));
+    shell.with(|node, now| node.handle_router_up(now, &link, version));
     tokio::select! {
         () = read_messages(shell, &link, frames, &connection) => {}
         _ = connection.closed() => {}
@@ -159,6 +159,7 @@ pub(super) async fn hold_links(
         met.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
     };
     target.met.replace(Some(name.clone()));
+    let version = backplane::version_with(&met);
     if name == shell.identity.name {
         // A list of all servers may be given to each of them.
         give_up("the same server");
@@ -175,8 +176,9 @@ pub(super) async fn hold_links(
         shell.outboxes.borrow_mut().insert(link, outbox);
         connections.push(connection);
     }
-    shell.with(|node, now| node.handle_peer_up(now, &name, workers));
-    first_closed(&connections).await;
+    shell.with(|node, now| node.handle_peer_up(now, &name, workers, version));
+    let why = first_closed(&connections).await;
+    tracing::debug!(address = %target.address, %why, "the link to another server is gone");
     for worker in 0..workers {
         shell.outboxes.borrow_mut().remove(&Link::Server(name.clone(), worker));
     }

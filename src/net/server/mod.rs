@@ -24,12 +24,13 @@ use crate::config::{self, ServerConfig};
 use crate::node::server::{Link, Output, Server};
 use crate::source::{SharedSource, Unmirrored};
 use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
+use crate::wire::lane::BodyStart;
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
-use retrieval::Retrieval;
+use retrieval::{Calling, Retrieval};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -107,7 +108,8 @@ impl ServerService {
     ) -> Result<Self, StartError> {
         let member = Backplane::load(&config.backplane, Role::Server, &config.name)?;
         let (address, workers) = (config.listen, config::worker_count(config.workers));
-        let port = PortGroup::bind(address, workers, Steering::Backplane)
+        let (private, steering) = (tls::private_key(&config.backplane.key)?, Steering::Backplane);
+        let port = PortGroup::bind(address, workers, steering)
             .map_err(|error| StartError::Bind { address, error })?;
         let clock = Clock::new();
         let (inspectors, inspections) = inspect::channels(port.workers());
@@ -115,7 +117,7 @@ impl ServerService {
             admin,
             source,
             accepting: endpoint::backplane_accepting(tls::quic_server(member.server_config())),
-            secrets: EndpointSecrets::random(Steering::Backplane),
+            secrets: EndpointSecrets::of_member(private.secret_der(), &config.name, steering),
             dialling: tls::quic_client(member.client_config()),
             tally: Arc::default(),
             clock,
@@ -209,6 +211,7 @@ impl Shell {
                 incarnation: plan.incarnation,
                 workers,
                 worker: u64::from(worker),
+                versions: config.versions,
             },
             clock: plan.clock,
             door: Door::new(MAX_LINKS),
@@ -262,8 +265,21 @@ impl Shell {
                     });
                 }
             }
-            Output::SendBody { to, request_id, version } => {
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, version));
+            Output::SendBody { to, request_id, version, offset } => {
+                let (start, body) = (BodyStart { request_id, offset }, version.body().clone());
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            }
+            Output::SendAnswer { to, request_id, body } => {
+                let start = BodyStart { request_id, offset: 0 };
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            }
+            Output::Call { ticket, request } => {
+                let calling = Calling::new(Rc::clone(self), ticket);
+                tokio::task::spawn_local(async move {
+                    let source = calling.source();
+                    let answer = source.call(*request).await;
+                    calling.answer(answer);
+                });
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 if let Some(item) = self.opened.borrow_mut().remove(&ticket) {

@@ -46,6 +46,9 @@ pub struct ServerView {
     pub taken_over_clients: u64,
     /// What the worker did.
     pub counters: Counters,
+    /// Calls that its source executes now. What stops with them under way leaves their callers
+    /// without an answer.
+    pub open_calls: usize,
     /// Releases that it still owes.
     pub debts: usize,
     /// Bytes of the versions it has at hand.
@@ -58,6 +61,7 @@ impl ServerView {
     /// Adds the numbers of another worker of the same server.
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);
+        self.open_calls += other.open_calls;
         self.debts += other.debts;
         self.item_bytes += other.item_bytes;
         self.shared_records.0 += other.shared_records.0;
@@ -80,6 +84,7 @@ impl Server {
             released_clients: self.tally.read(Count::Released),
             taken_over_clients: self.tally.read(Count::TakenOver),
             counters: self.counters,
+            open_calls: self.calls.len(),
             debts: self.debts.len(),
             item_bytes: self.items.bytes(),
             shared_records: self.store.shared_records(),

@@ -53,13 +53,14 @@ pub enum FrameType {
     Ping = 0x55,
     Pong = 0x56,
     Cancel = 0x57,
+    Resume = 0x58,
 
     Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 43] = {
+    pub const ALL: [Self; 44] = {
         use FrameType::*;
         [
             Hello,
@@ -104,6 +105,7 @@ impl FrameType {
             Ping,
             Pong,
             Cancel,
+            Resume,
             Gossip,
         ]
     };

@@ -83,7 +83,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn server(port: u16) -> Part {
     let address = (Ipv4Addr::LOCALHOST, port).into();
-    Part { name: "server-1".to_owned(), address, admin: address }
+    Part { role: super::Role::Server, name: "server-1".to_owned(), address, admin: address }
 }
 
 /// Has this test program do the helper's part, with these arguments.
