@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use understudy::wire::backplane::{
-    self, Forward, Holding, Holds, How, Message, Purpose, Resume, Role, SelfState, ServerHello,
-    Status, UseCachedBy,
+    self, Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MemberId, MemberUpdate,
+    Message, Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
 };
 use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
@@ -38,6 +38,7 @@ enum Value {
     ServerHello(ServerHello),
     ServerWelcome(ServerHello),
     Message(Message),
+    Gossip(Gossip),
     /// A type that is reserved for a later version, and its bytes.
     Reserved(FrameType, Bytes),
 }
@@ -59,6 +60,7 @@ impl Value {
             Self::ServerHello(hello) => hello.encode(FrameType::ServerHello),
             Self::ServerWelcome(hello) => hello.encode(FrameType::ServerWelcome),
             Self::Message(message) => message.encode(),
+            Self::Gossip(gossip) => gossip.encode(),
             Self::Reserved(kind, payload) => {
                 Frame::build(*kind, MAX_PAYLOAD, |out| out.extend_from_slice(payload))
             }
@@ -85,6 +87,7 @@ impl Value {
             FrameType::Body => Self::Body(BodyStart::decode(payload)?),
             FrameType::ServerHello => Self::ServerHello(ServerHello::decode(payload)?),
             FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode(payload)?),
+            FrameType::Gossip => Self::Gossip(Gossip::decode(payload)?),
             kind if RESERVED.contains(&kind) => Self::Reserved(kind, frame.payload().rest()),
             kind if (kind as u8) < 0x40 => Self::Reply(Reply::decode(&frame)?),
             _ => Self::Message(Message::decode(&frame)?),
@@ -257,7 +260,48 @@ fn hello_values() -> Vec<(&'static str, Value)> {
     vec![
         ("server-hello/router", Value::ServerHello(router(Purpose::Frames))),
         ("server-hello/bodies", Value::ServerHello(router(Purpose::Bodies))),
+        ("server-hello/gossip", Value::ServerHello(router(Purpose::Gossip))),
         ("server-welcome/server", Value::ServerWelcome(server)),
+    ]
+}
+
+fn gossip_values() -> Vec<(&'static str, Value)> {
+    let member = |role, text: &str, address: Option<&str>| MemberId {
+        role,
+        name: name(text),
+        incarnation: 1_700_000_000,
+        address: address.map(|address| address.parse().unwrap()),
+    };
+    let router = || member(Role::Router, "router-1", None);
+    let server = |number: u8| {
+        let address = format!("10.0.0.1{number}:4443");
+        member(Role::Server, &format!("server-{number}"), Some(&address))
+    };
+    let far = || member(Role::Server, "server-3", Some("[2001:db8::3]:4443"));
+    let gossip = |kind, updates| {
+        let (from, to) = (router(), server(1));
+        Value::Gossip(Gossip { from, refuted: 0, to, kind, updates })
+    };
+    let update = |member, refuted, state| MemberUpdate { member, refuted, state };
+    let states = || {
+        vec![
+            update(server(2), 1, GossipState::Alive),
+            update(far(), 0, GossipState::Suspect),
+            update(router(), 0, GossipState::Down),
+        ]
+    };
+    let (number, to) = (7, || server(2));
+    vec![
+        ("gossip/ping", gossip(GossipKind::Ping { number }, vec![])),
+        ("gossip/ack", gossip(GossipKind::Ack { number }, vec![])),
+        ("gossip/ping-request", gossip(GossipKind::PingRequest { number, target: to() }, vec![])),
+        ("gossip/indirect-ping", gossip(GossipKind::IndirectPing { number, origin: to() }, vec![])),
+        ("gossip/indirect-ack", gossip(GossipKind::IndirectAck { number, target: to() }, vec![])),
+        ("gossip/forwarded-ack", gossip(GossipKind::ForwardedAck { number, origin: to() }, vec![])),
+        ("gossip/announce", gossip(GossipKind::Announce, vec![])),
+        ("gossip/feed", gossip(GossipKind::Feed, vec![])),
+        ("gossip/news", gossip(GossipKind::News, states())),
+        ("gossip/down", gossip(GossipKind::Down, vec![])),
     ]
 }
 
@@ -401,6 +445,7 @@ fn values() -> Vec<(&'static str, Value)> {
         answer_values(),
         mirror_values(),
         status_values(),
+        gossip_values(),
     ]
     .into_iter()
     .flatten()

@@ -27,6 +27,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Deserialize)]
 struct Status {
     servers: Vec<Server>,
+    /// A router of an earlier version names none.
+    #[serde(default)]
+    members: Vec<Member>,
     clients: u64,
     takeovers: u64,
     replies: Replies,
@@ -45,6 +48,14 @@ struct Server {
     handed_on_clients: Option<u64>,
     must_served_clients: Option<u64>,
     released_clients: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Member {
+    role: String,
+    name: String,
+    address: String,
+    state: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,7 +154,7 @@ fn render(status: &Status) -> String {
     ];
     let rows: Vec<_> = status.servers.iter().map(row).collect();
     let Status { clients, takeovers, replies, use_cached_by: by, .. } = status;
-    format!(
+    let totals = format!(
         "{}\n\
          clients {clients}, takeovers {takeovers}\n\
          replies: use_cached {}, full {}, delta {}, not_found {}, busy {}, called {}, \
@@ -161,7 +172,20 @@ fn render(status: &Status) -> String {
         by.mirror,
         by.crc,
         by.strong,
-    )
+    );
+    if status.members.is_empty() {
+        return totals;
+    }
+    format!("{totals}\n{}", render_members(&status.members))
+}
+
+fn render_members(members: &[Member]) -> String {
+    let headings = ["MEMBER", "ROLE", "ADDRESS", "STATE"].map(|heading| (heading, Align::Left));
+    let row = |Member { role, name, address, state }: &Member| {
+        let address = if address.is_empty() { "-" } else { address };
+        vec![name.clone(), role.clone(), address.to_owned(), state.clone()]
+    };
+    table::render(&headings, &members.iter().map(row).collect::<Vec<_>>())
 }
 
 fn row(server: &Server) -> Vec<String> {
@@ -224,6 +248,22 @@ use_cached by: mirror 7, crc 8, strong 9
         let lines = table.iter().zip(rest).map(|(left, right)| format!("{left}{right}"));
         assert_eq!(text, lines.collect::<String>() + totals);
         assert_eq!(passed_through(ANSWER.as_bytes()), ANSWER.to_owned() + "\n");
+    }
+
+    #[test]
+    fn members_have_a_table_of_their_own() {
+        let members = r#""members": [
+            {"role": "router", "name": "router-1", "address": "", "state": "self"},
+            {"role": "server", "name": "server-1", "address": "10.0.0.11:4443", "state": "alive"}
+        ], "clients":"#;
+        let answer = ANSWER.replace("\"clients\":", members);
+        let text = render(&parse(admin(), answer.as_bytes()).unwrap());
+        let table = "
+MEMBER    ROLE    ADDRESS         STATE
+router-1  router  -               self
+server-1  server  10.0.0.11:4443  alive
+";
+        assert!(text.ends_with(table), "{text}");
     }
 
     #[test]

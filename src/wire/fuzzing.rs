@@ -6,7 +6,7 @@
 //! that mutations need not keep a length right. What decodes must survive encoding: the frame that
 //! comes out must decode to the same value.
 
-use super::backplane::{self, Message, ServerHello};
+use super::backplane::{self, Gossip, MAX_GOSSIP, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use super::lane::{self, Body, BodyStart, Call, Get, Outcome, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
@@ -20,13 +20,14 @@ use bytes::{Bytes, BytesMut};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz/fuzz_targets` and its directory in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("frames", frames),
     ("session", session),
     ("lane_request", lane_request),
     ("lane_reply", lane_reply),
     ("backplane", backplane),
     ("backplane_hello", backplane_hello),
+    ("gossip", gossip),
     ("token", token),
     ("header_block", header_block),
     ("key", key),
@@ -137,6 +138,16 @@ pub fn backplane_hello(bytes: &[u8]) {
     let frame = Frame::build(FrameType::ServerHello, MAX_BACKPLANE_PAYLOAD, build);
     let encode = |hello: &ServerHello| hello.encode(FrameType::ServerHello);
     survives(&frame, |f| ServerHello::decode(f.payload()), encode);
+}
+
+/// Reads the payload of GOSSIP: there is no byte for the type.
+pub fn gossip(bytes: &[u8]) {
+    if bytes.len() > MAX_GOSSIP {
+        return;
+    }
+    let build = |out: &mut BytesMut| out.extend_from_slice(bytes);
+    let frame = Frame::build(FrameType::Gossip, MAX_BACKPLANE_PAYLOAD, build);
+    survives(&frame, |f| Gossip::decode(f.payload()), Gossip::encode);
 }
 
 /// Reads what a token seals; and opens the bytes as if they were sealed.

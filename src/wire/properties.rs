@@ -1,6 +1,6 @@
 //! What holds for every frame: it survives the wire, and no bytes at all make a decoder panic.
 
-use super::backplane::{Message, ServerHello, UseCachedBy, gather_reply, use_cached_frame};
+use super::backplane::{Gossip, Message, ServerHello, UseCachedBy, gather_reply, use_cached_frame};
 use super::codec::{Reader, put};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
@@ -137,6 +137,11 @@ proptest! {
     }
 
     #[test]
+    fn gossip_survives(value in strategies::gossip()) {
+        prop_assert_eq!(Gossip::decode(received(&value.encode()).payload()), Ok(value));
+    }
+
+    #[test]
     fn gathered_frames_are_the_same_as_single_ones(
         values in prop::collection::vec((strategies::message(), strategies::reply()), 0..5),
     ) {
@@ -235,6 +240,7 @@ fn decodes(frame: &Frame) -> bool {
         FrameType::ServerHello | FrameType::ServerWelcome => {
             ServerHello::decode(frame.payload()).is_ok()
         }
+        FrameType::Gossip => Gossip::decode(frame.payload()).is_ok(),
         _ => Reply::decode(frame).is_ok() || Message::decode(frame).is_ok(),
     }
 }

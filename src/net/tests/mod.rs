@@ -4,4 +4,5 @@ mod allocations;
 mod calls;
 mod cluster;
 mod lane;
+mod membership;
 mod workers;

@@ -64,6 +64,14 @@ impl Server {
         self.status_changed(now);
     }
 
+    /// Membership says that another server is gone. While our own connections to it stand, that is
+    /// not believed; they break soon if it is true.
+    pub fn handle_peer_gone(&mut self, now: Time, name: &Name) {
+        if self.board.member(name).is_some_and(|member| !member.reachable) {
+            self.handle_peer_down(now, name);
+        }
+    }
+
     pub(super) fn handle_peer_message(
         &mut self,
         now: Time,

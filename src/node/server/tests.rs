@@ -299,3 +299,16 @@ fn two_workers_share_the_threshold_and_the_capacity() {
         assert_eq!((worker.share(Count::Primary), worker.view().primary_clients), (1, 2));
     }
 }
+
+#[test]
+fn a_peer_that_membership_calls_gone_is_kept_while_its_connections_stand() {
+    let mut server = server();
+    server.handle_peer_gone(now(0), &name("b"));
+    server.handle_peer_gone(now(0), &name("c"));
+    assert!(server.board.member(&name("b")).is_some_and(|member| member.reachable));
+    assert!(server.board.member(&name("c")).is_none());
+    server.handle_peer_down(now(0), &name("b"));
+    server.handle_peer_gone(now(0), &name("b"));
+    assert!(server.board.member(&name("b")).is_some_and(|member| !member.reachable));
+    server.assert_consistent();
+}
