@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use understudy::wire::backplane::{
-    self, Forward, Holding, How, Message, Purpose, Role, SelfState, ServerHello, Status,
-    UseCachedBy,
+    self, Forward, Holding, Holds, How, Message, Purpose, Resume, Role, SelfState, ServerHello,
+    Status, UseCachedBy,
 };
 use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
@@ -252,7 +252,7 @@ fn hello_values() -> Vec<(&'static str, Value)> {
 
 fn forward_values() -> Vec<(&'static str, Value)> {
     let get = Get { request_id: 7, slot: 300, key: None, validator: Validator::None };
-    let forward = |how, epoch: Epoch, former: &[&str]| {
+    let asked = |how, epoch: Epoch, former: &[&str], resume| {
         Value::Message(Message::Forward(Forward {
             request_id: 4096,
             client: client(),
@@ -262,15 +262,19 @@ fn forward_values() -> Vec<(&'static str, Value)> {
             how,
             deadline_ms: 5000,
             former: former.iter().map(|text| name(text)).collect(),
+            resume,
             inner: get.encode(),
         }))
     };
+    let forward = |how, epoch, former: &[&str]| asked(how, epoch, former, None);
+    let rest = Resume { offset: 300_000, tag: hello_tag() };
     vec![
         ("forward/known", forward(How::Known, epoch(1, 1, "server-1"), &[])),
         ("forward/assign", forward(How::Assign, epoch(1, 0, "server-1"), &[])),
         ("forward/handed-on", forward(How::HandedOn, epoch(2, 0, "server-2"), &[])),
         ("forward/takeover", forward(How::Takeover, epoch(2, 0, "server-2"), &["server-1"])),
         ("forward/standby", forward(How::Standby, epoch(1, 1, "server-1"), &[])),
+        ("resume", asked(How::Takeover, epoch(2, 0, "server-2"), &["server-1"], Some(rest))),
     ]
 }
 
@@ -345,10 +349,10 @@ fn status_values() -> Vec<(&'static str, Value)> {
             admin: admin.to_owned(),
         })
     };
-    let holds = |as_primary: Option<bool>| {
+    let holds = |holds| Message::Holds { query: 17, client: client(), holds };
+    let mirror = |as_primary| {
         let assignment = assignment(epoch(1, 1, "server-1"), Some("server-2"));
-        let holding = as_primary.map(|as_primary| Holding { as_primary, assignment, entries: 250 });
-        Message::Holds { query: 17, client: client(), holding }
+        holds(Holds::Mirror(Holding { as_primary, assignment, entries: 250 }))
     };
     let values = [
         ("status/ready", status(Some("a"), SelfState::Ready, "127.0.0.1:4481")),
@@ -357,9 +361,10 @@ fn status_values() -> Vec<(&'static str, Value)> {
         ("returned", Message::Returned { round: 3 }),
         ("settled", Message::Settled { round: 3 }),
         ("who-holds", Message::WhoHolds { query: 17, client: client() }),
-        ("holds/nothing", holds(None)),
-        ("holds/primary", holds(Some(true))),
-        ("holds/alternate", holds(Some(false))),
+        ("holds/nothing", holds(Holds::Nothing)),
+        ("holds/primary", mirror(true)),
+        ("holds/alternate", mirror(false)),
+        ("holds/released", holds(Holds::Released(epoch(2, 0, "server-2")))),
         ("ping", Message::Ping { number: 99 }),
         ("pong", Message::Pong { number: 99 }),
     ];

@@ -69,7 +69,25 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
     let help = "Handshakes of clients under way";
     sheet.gauge("handshakes_open", help, &plain(*handshakes as u64));
     sheet.gauge("requests_open", "Requests without an answer yet", &plain(view.requests as u64));
-    sheet.counter("takeovers", "Takeovers that this router asked for", &plain(view.takeovers));
+    let counters = view.counters;
+    sheet.counter("takeovers", "Takeovers that this router asked for", &plain(counters.takeovers));
+    sheet.counter("forwarded", "Requests sent to servers, hedges not", &plain(counters.forwarded));
+    sheet.counter("hedges", "Requests also sent to an alternate", &plain(counters.hedges));
+    sheet.counter(
+        "hedge_wins",
+        "Hedges that the alternate answered first",
+        &plain(counters.hedge_wins),
+    );
+    sheet.counter(
+        "resumed_bodies",
+        "Bodies that broke off at one server and went on at another",
+        &plain(counters.resumed_bodies),
+    );
+    sheet.counter(
+        "abandoned_bodies",
+        "Bodies that broke off and could not go on",
+        &plain(counters.abandoned_bodies),
+    );
     let replies = &view.replies;
     let by_kind = labelled(
         "reply",

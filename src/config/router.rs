@@ -6,6 +6,7 @@ use super::shared::{self, BackplaneFiles, TlsFiles};
 use super::values::PeerAddress;
 use crate::wire::Name;
 use crate::wire::lane::MAX_SLOTS;
+use crate::wire::session::Versions;
 use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use std::fmt;
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ pub struct RouterConfig {
     pub tls: TlsFiles,
     /// What servers see.
     pub backplane: BackplaneFiles,
+    /// The protocol versions it speaks, to clients too.
+    pub versions: Versions,
     /// Where servers may dial it (UDP).
     pub backplane_listen: Option<SocketAddr>,
     /// Where the servers are, each once; at least one.
@@ -159,6 +162,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
     let tls = shared::tls_files(root);
     let backplane_section = shared::backplane_section(root);
     let backplane = backplane_section.as_ref().and_then(shared::backplane_files);
+    let versions = shared::versions(backplane_section.as_ref());
     let backplane_listen = backplane_section
         .as_ref()
         .and_then(|section| shared::address(section, "listen", "0.0.0.0:4444"));
@@ -198,6 +202,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         workers,
         tls: tls?,
         backplane: backplane?,
+        versions,
         backplane_listen: backplane_listen.map(|listen| listen.value),
         seeds: seeds.into_iter().map(|seed| seed.value).collect(),
         pool: pool?,

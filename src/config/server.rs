@@ -4,6 +4,7 @@ use super::section::Section;
 use super::shared::{self, BackplaneFiles};
 use super::values::{PeerAddress, size_text};
 use crate::wire::Name;
+use crate::wire::session::Versions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ pub struct ServerConfig {
     pub workers: usize,
     /// What routers and servers see.
     pub backplane: BackplaneFiles,
+    /// The protocol versions it speaks.
+    pub versions: Versions,
     /// Its pool.
     pub pool: ServerPool,
     /// Budget for the bytes of items, in bytes; at least `max_item`.
@@ -99,6 +102,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
     let workers = shared::workers(root);
     let backplane_section = shared::backplane_section(root);
     let backplane = backplane_section.as_ref().and_then(shared::backplane_files);
+    let versions = shared::versions(backplane_section.as_ref());
     let seeds = shared::seeds(root, backplane_section.as_ref()).unwrap_or_default();
     let (threshold, capacity) = read_capacity(root);
     let (memory, max_item) = read_memory(root);
@@ -121,6 +125,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
         capacity,
         workers,
         backplane: backplane?,
+        versions,
         pool: pool?,
         memory,
         max_item,

@@ -4,6 +4,7 @@ use super::bundled;
 use super::files::{MAX_PEM_FILE, read_bounded};
 use super::section::{Located, Section};
 use super::values::PeerAddress;
+use crate::wire::session::{OLDEST_VERSION, VERSION, Versions};
 use crate::wire::{DecodeError, Name};
 use std::io;
 use std::net::SocketAddr;
@@ -162,6 +163,14 @@ pub(super) fn backplane_files(section: &Section<'_>) -> Option<BackplaneFiles> {
     section.missing("cert", "cert, the path of this member's backplane certificate");
     section.missing("key", "key, the path of the key of that certificate");
     Some(BackplaneFiles { ca: ca?.value, cert: cert?.value, key: key?.value })
+}
+
+/// The protocol versions to speak: all, or no newer ones than `newest_version` of `[backplane]`.
+pub(super) fn versions(backplane: Option<&Section<'_>>) -> Versions {
+    backplane.map_or(Versions::ALL, |section| {
+        let range = OLDEST_VERSION..=VERSION;
+        Versions::up_to(section.number("newest_version", range, VERSION).value)
+    })
 }
 
 /// Where other members listen: `seeds` of the file, or of its `[backplane]`. None where there is no

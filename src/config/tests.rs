@@ -4,6 +4,7 @@ use super::load::{load_located, parse};
 use super::*;
 use crate::wire::Name;
 use crate::wire::backplane::Role;
+use crate::wire::session::Versions;
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;
@@ -100,6 +101,7 @@ fn the_router_example_is_read_in_full() {
             cert: at("backplane-router.pem"),
             key: at("backplane-router.key"),
         },
+        versions: Versions::ALL,
         backplane_listen: Some("10.0.0.2:4444".parse().unwrap()),
         seeds: vec!["10.0.0.11:4443".parse().unwrap(), "server-2.internal:4443".parse().unwrap()],
         pool: RouterPool { name: name("default"), policy: PoolPolicy::Next },
@@ -133,6 +135,7 @@ fn the_server_example_is_read_in_full() {
             cert: at("backplane-server.pem"),
             key: at("backplane-server.key"),
         },
+        versions: Versions::ALL,
         pool: ServerPool {
             name: name("default"),
             source: SourceConfig::Directory { dir: at("www"), freshness: Freshness::Always },
@@ -141,6 +144,20 @@ fn the_server_example_is_read_in_full() {
         max_item: 64 << 20,
     };
     assert_eq!(load_text(directory.path(), SERVER_EXAMPLE), Ok(Config::Server(expected)));
+}
+
+#[test]
+fn a_member_can_be_told_to_speak_no_newer_version() {
+    let directory = directory();
+    let speaks = |version: &str| {
+        let newest = format!("newest_version = {version}");
+        let text = SERVER_EXAMPLE.replace("newest_version = 2", &newest);
+        assert_ne!(version == "2", text != SERVER_EXAMPLE, "the example has the line");
+        load_text(directory.path(), &text)
+    };
+    let Ok(Config::Server(server)) = speaks("1") else { panic!() };
+    assert_eq!(server.versions, Versions { oldest: 1, newest: 1 });
+    assert!(speaks("3").is_err() && speaks("0").is_err());
 }
 
 #[test]
@@ -252,7 +269,8 @@ source = { dir = "server.pem", freshness = "watch" }
         "x.toml:14: backplane.ca is nowhere.pem, which does not exist: correct the path, which is \
          relative to this file, or put it there",
         "x.toml:15: backplane.cert is www, not a file: name another",
-        "x.toml:16: backplane.password is unknown: remove it; known here are ca, cert, key, seeds",
+        "x.toml:16: backplane.password is unknown: remove it; known here are ca, cert, key, \
+         newest_version, seeds",
         "x.toml:19: pool.source.dir is server.pem, not a directory: name another",
         "x.toml:19: pool.source.freshness is \"watch\": this freshness is not available yet: use \
          \"always\"",

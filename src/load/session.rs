@@ -7,8 +7,7 @@ use crate::net::frames::FrameReader;
 use crate::wire::frame::MAX_PAYLOAD;
 use crate::wire::lane::BodyStart;
 use crate::wire::session::{
-    Assigned, CloseCode, GoawayReason, Hello, Limits, OLDEST_VERSION, VERSION, Welcome,
-    common_version,
+    Assigned, CloseCode, GoawayReason, Hello, Limits, OLDEST_VERSION, VERSION, Versions, Welcome,
 };
 use crate::wire::{FrameType, Name};
 use bytes::Bytes;
@@ -149,7 +148,7 @@ async fn greet(
         Err(why) => return Err(lost(connection, why)),
     };
     let welcome = Welcome::decode(frame.payload()).map_err(|_| Lost::broken(stranger))?;
-    match common_version(welcome.version, welcome.version) {
+    match Versions::ALL.common(welcome.version, welcome.version) {
         Some(_) => Ok((welcome, (send, frames))),
         None => Err(Lost::broken(format!("it speaks version {} only", welcome.version))),
     }

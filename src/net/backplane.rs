@@ -6,7 +6,7 @@ use super::steering::initial_id_of;
 use super::tls;
 use crate::wire::backplane::{Purpose, Role, ServerHello};
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
-use crate::wire::session::{CloseCode, OLDEST_VERSION, VERSION, common_version};
+use crate::wire::session::{CloseCode, OLDEST_VERSION, Versions};
 use crate::wire::{DecodeError, FrameType, Name};
 use quinn::TransportConfig;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -39,12 +39,15 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
     pub(crate) workers: u64,
     pub(crate) worker: u64,
+    pub(crate) versions: Versions,
 }
 
 /// A connection whose other end has said who it is.
 pub(crate) struct Met {
     pub(crate) connection: quinn::Connection,
     pub(crate) peer: ServerHello,
+    /// The newest version that both ends speak.
+    pub(crate) version: u64,
     pub(crate) send: quinn::SendStream,
     pub(crate) frames: FrameReader,
 }
@@ -72,9 +75,9 @@ pub(crate) enum MeetError {
     #[error("the peer sent no hello")]
     NoHello,
     #[error(
-        "the peer speaks versions {oldest} to {newest}, we speak {OLDEST_VERSION} to {VERSION}"
+        "the peer speaks versions {oldest} to {newest}, we speak {} to {}", ours.oldest, ours.newest
     )]
-    Version { oldest: u64, newest: u64 },
+    Version { oldest: u64, newest: u64, ours: Versions },
     #[error("worker {worker} was dialled, and worker {found} of {workers} answered")]
     WrongWorker { worker: u64, found: u64, workers: u64 },
     #[error("the member has more workers than can be dialled: {0}")]
@@ -88,8 +91,8 @@ pub(crate) enum MeetError {
 impl Identity {
     fn hello(&self, purpose: Purpose) -> ServerHello {
         ServerHello {
-            oldest: OLDEST_VERSION,
-            newest: VERSION,
+            oldest: self.versions.oldest,
+            newest: self.versions.newest,
             role: self.role,
             name: self.name.clone(),
             purpose,
@@ -167,9 +170,10 @@ impl Identity {
         let met = match tokio::time::timeout(HELLO_TIMEOUT, meeting).await {
             Err(_) => Err(MeetError::Silent),
             Ok(Err(error)) => Err(error),
-            Ok(Ok((send, frames, peer))) => check(&connection, &peer).map(|()| Met {
+            Ok(Ok((send, frames, peer))) => self.check(&connection, &peer).map(|version| Met {
                 connection: connection.clone(),
                 peer,
+                version,
                 send,
                 frames,
             }),
@@ -179,24 +183,30 @@ impl Identity {
         }
         met
     }
+
+    /// The version that the connection has, if the peer may be whom it calls itself.
+    fn check(&self, connection: &quinn::Connection, peer: &ServerHello) -> Result<u64, MeetError> {
+        let (oldest, newest, ours) = (peer.oldest, peer.newest, self.versions);
+        let common = ours.common(oldest, newest);
+        let version = common.ok_or(MeetError::Version { oldest, newest, ours })?;
+        let identity = connection.peer_identity();
+        let certificates =
+            identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let vouched = certificates
+            .is_some_and(|certificates| tls::peer_may_be(&certificates, peer.role, &peer.name));
+        let (role, name) = (peer.role.as_str(), peer.name.clone());
+        if vouched { Ok(version) } else { Err(MeetError::NotVouchedFor { role, name }) }
+    }
+}
+
+/// What is spoken with a member: no connection's version is newer than what all of them can.
+pub(crate) fn version_with(links: &[Met]) -> u64 {
+    links.iter().map(|met| met.version).min().unwrap_or(OLDEST_VERSION)
 }
 
 async fn read_hello(frames: &mut FrameReader, kind: FrameType) -> Result<ServerHello, MeetError> {
     let frame = frames.next().await?.filter(|frame| frame.kind() == kind);
     Ok(ServerHello::decode(frame.ok_or(MeetError::NoHello)?.payload())?)
-}
-
-fn check(connection: &quinn::Connection, peer: &ServerHello) -> Result<(), MeetError> {
-    let (oldest, newest) = (peer.oldest, peer.newest);
-    if common_version(oldest, newest).is_none() {
-        return Err(MeetError::Version { oldest, newest });
-    }
-    let identity = connection.peer_identity();
-    let certificates = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let vouched = certificates
-        .is_some_and(|certificates| tls::peer_may_be(&certificates, peer.role, &peer.name));
-    let role = peer.role.as_str();
-    if vouched { Ok(()) } else { Err(MeetError::NotVouchedFor { role, name: peer.name.clone() }) }
 }
 
 /// How one worker dials other members.

@@ -17,6 +17,12 @@ pub enum Fault {
     ResentCall,
     /// A server's worker serves clients that another one owns.
     WrongOwner,
+    /// A call that may not be repeated is hedged.
+    HedgedCall,
+    /// An alternate's refusal to answer a hedge is taken for the answer.
+    StandbyErrorWins,
+    /// A server goes on with a body although it has another version of the item.
+    ResumesAnyVersion,
 }
 
 /// Which mistake to make, if any.

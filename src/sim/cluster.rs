@@ -13,6 +13,7 @@ use super::story::Stage;
 use super::trace::Trace;
 use crate::node::Planted;
 use crate::wire::Time;
+use crate::wire::session::Versions;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ const BEGIN: Time = Time::from_micros(1_700_000_000_000_000);
 const MAX_STEPS: u64 = 3_000_000;
 
 /// What every host has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Process {
     /// Which run it is.
     life: u64,
@@ -34,6 +35,14 @@ pub(super) struct Process {
     inbox: Vec<Event>,
     /// For when the next turn of each worker is scheduled.
     armed: BTreeMap<usize, Time>,
+    versions: Versions,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        let (inbox, armed) = (Vec::new(), BTreeMap::new());
+        Self { life: 0, running: false, frozen: false, inbox, armed, versions: Versions::ALL }
+    }
 }
 
 /// Everything.
@@ -189,6 +198,11 @@ impl World {
     /// Whether the host's process exists and gets to run.
     pub(super) fn is_awake(&self, host: Host) -> bool {
         self.processes.get(&host).is_some_and(|process| process.running && !process.frozen)
+    }
+
+    /// The protocol versions that the host's process speaks.
+    pub(super) fn versions(&self, host: Host) -> Versions {
+        self.processes.get(&host).map_or(Versions::ALL, |process| process.versions)
     }
 
     pub(super) fn hosts(&self) -> impl Iterator<Item = Host> {

@@ -1,7 +1,7 @@
 //! What happens at which moment.
 
 use super::cluster::World;
-use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Stream};
+use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use crate::mirror::Version;
 use crate::node::server::Retrieved;
 use crate::wire::{ClientId, Key};
@@ -27,6 +27,8 @@ pub(super) enum Event {
     Turn { host: Host, life: u64, worker: usize },
     /// A router's worker hears that another one has admitted a client.
     Admitted { host: Host, life: u64, worker: usize, client: ClientId, admission: u64 },
+    /// A router's task stopped passing a body on.
+    BodyBroken { seat: Seat, life: u64, request_id: u64, passed: u64 },
     /// The source looks at an item.
     Look {
         host: Host,
@@ -77,6 +79,7 @@ impl World {
                 end(connection, *at)
             }
             Event::Dial { from, .. } => Some(*from),
+            Event::BodyBroken { seat, .. } => Some(Host::Router(seat.0)),
             Event::Turn { host, .. }
             | Event::Admitted { host, .. }
             | Event::Look { host, .. }
@@ -104,6 +107,7 @@ impl World {
                 self.is_dead_end(*connection, *end)
             }
             Event::Dial { from, life, .. } => ended(*from, *life),
+            Event::BodyBroken { seat, life, .. } => ended(Host::Router(seat.0), *life),
             Event::Turn { host, life, .. }
             | Event::Admitted { host, life, .. }
             | Event::Look { host, life, .. }
@@ -139,6 +143,9 @@ impl World {
             Event::Turn { host, worker, .. } => self.turn(host, worker),
             Event::Admitted { host, worker, client, admission, .. } => {
                 self.hand_in_admitted(host, worker, client, admission);
+            }
+            Event::BodyBroken { seat, request_id, passed, .. } => {
+                self.hand_in_broken(seat, request_id, passed);
             }
             Event::Look { host, worker, ticket, key, known, .. } => {
                 self.look_at_item(host, worker, ticket, &key, known.as_deref());

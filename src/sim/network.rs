@@ -11,6 +11,7 @@ use super::cluster::World;
 use super::events::Event;
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use crate::wire::gather::Gather;
+use crate::wire::session::OLDEST_VERSION;
 use crate::wire::{Frame, Time};
 use bytes::{Bytes, BytesMut};
 use rand::RngExt;
@@ -101,6 +102,8 @@ pub(super) struct Connection {
     pub(super) up: bool,
     /// How many workers the acceptor has, as far as the dialler is told.
     pub(super) workers: usize,
+    /// The protocol version that is spoken over it.
+    pub(super) version: u64,
     /// By the end that receives, and the stream.
     pub(super) flows: BTreeMap<(usize, Stream), Flow>,
 }
@@ -135,7 +138,8 @@ impl World {
         // Which run of the acceptor it is, is settled when the dial arrives there.
         let acceptor = End { host: to, life: 0, worker: 0, open: false, limit };
         let ends = [dialler, acceptor];
-        let connection = Connection { ends, up: false, workers: 1, flows: BTreeMap::new() };
+        let (version, flows) = (OLDEST_VERSION, BTreeMap::new());
+        let connection = Connection { ends, up: false, workers: 1, version, flows };
         self.connections.insert(id, connection);
         let latency = self.latency();
         self.schedule(latency, Event::Accept { connection: id });

@@ -26,10 +26,12 @@ impl World {
         }
         let life = self.life(to);
         let (worker, workers) = self.choose_worker(from, to);
+        let (ours, theirs) = (self.versions(from), self.versions(to));
+        let version = ours.common(theirs.oldest, theirs.newest).expect("each speaks the oldest");
         if let Some(connection) = self.connections.get_mut(&id) {
             let end = &mut connection.ends[ACCEPTOR];
             (end.life, end.worker, end.open) = (life, worker, true);
-            connection.workers = workers;
+            (connection.workers, connection.version) = (workers, version);
         }
         self.send(id, ACCEPTOR, Stream::First, Chunk::Up);
         self.handle_accepted(id, from, to);

@@ -42,6 +42,8 @@ pub(super) struct RouterWorker {
     pub(super) welcomed: BTreeSet<ConnectionId>,
     /// By the server's connection and stream.
     pub(super) bodies: BTreeMap<(ConnectionId, Stream), Passing>,
+    /// The clients' streams of bodies that broke off and may go on, by the body.
+    pub(super) suspended: BTreeMap<u64, (ConnectionId, Stream)>,
     /// Bodies whose reply has not come yet.
     pub(super) waiting: BTreeMap<(ConnectionId, Stream), BodyStart>,
     /// Bodies that are not read any further.
@@ -58,6 +60,7 @@ impl RouterWorker {
             numbers: BTreeMap::new(),
             welcomed: BTreeSet::new(),
             bodies: BTreeMap::new(),
+            suspended: BTreeMap::new(),
             waiting: BTreeMap::new(),
             given_up: BTreeSet::new(),
         }
@@ -94,6 +97,7 @@ impl World {
                 },
                 request_timeout: REQUEST_TIMEOUT,
                 token_lifetime: Duration::from_secs(3600),
+                versions: self.versions(Host::Router(place)),
                 seed,
                 planted: self.planted,
             };
@@ -148,12 +152,15 @@ impl World {
         let (Host::Server(server), Some(seat)) = (to, self.router_at(id, DIALLER)) else {
             return;
         };
-        let workers = self.connections.get(&id).map_or(1, |it| it.workers as u64);
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let (workers, version) = (connection.workers as u64, connection.version);
         let (name, now) = (self.servers[server].name.clone(), self.now);
         let Some(process) = self.router(seat) else {
             return;
         };
-        let server = process.machine.handle_server_up(now, &name, workers);
+        let server = process.machine.handle_server_up(now, &name, workers, version);
         let server = server.expect("a few servers can be told apart");
         // In its place before the machine's first message for it is carried out.
         process.servers.insert(server, id);
@@ -182,8 +189,8 @@ impl World {
         admission: u64,
     ) {
         if let Host::Router(place) = host {
-            self.with_router((place, worker), |machine, _| {
-                machine.handle_admitted_elsewhere(client, admission);
+            self.with_router((place, worker), |machine, now| {
+                machine.handle_admitted_elsewhere(now, client, admission);
             });
         }
     }
@@ -198,7 +205,7 @@ impl World {
                 process.sessions.remove(&session);
                 self.with_router(seat, |machine, now| machine.handle_disconnected(now, session));
             }
-            return self.end_bodies(seat, |_, passing| passing.session == id);
+            return self.end_bodies_of(seat, id);
         }
         if let Some(server) = process.indices.remove(&id) {
             process.servers.remove(&server);
@@ -298,9 +305,10 @@ impl World {
                     self.schedule(Duration::from_millis(50), event);
                 }
             }
-            Output::AbandonBody { request_id } => {
-                self.end_bodies(seat, |_, passing| passing.request_id == request_id);
+            Output::SuspendBody { body } => {
+                self.suspend_bodies(seat, |_, passing| passing.body == body);
             }
+            Output::AbandonBody { body } => self.abandon_body(seat, body),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::mirror::Version;
 use crate::node::server::{Link, Output, Server, ServerConfig, unmirrored_trailer};
 use crate::wire::backplane::{Message, gather_reply, use_cached_frame};
 use crate::wire::gather::Gather;
+use crate::wire::lane::BodyStart;
 use crate::wire::{Name, Time};
 use bytes::Bytes;
 use rand::RngExt;
@@ -168,6 +169,7 @@ impl World {
             return;
         };
         let (seat, workers) = ((place, connection.ends[DIALLER].worker), connection.workers);
+        let version = connection.version;
         let name = self.servers[peer].name.clone();
         let Some(process) = self.server(seat) else {
             return;
@@ -176,7 +178,9 @@ impl World {
             let link = Link::Server(name.clone(), worker as u64);
             process.outgoing.insert(link, (id, Stream::Frames(worker)));
         }
-        self.with_server(seat, |machine, now| machine.handle_peer_up(now, &name, workers as u64));
+        self.with_server(seat, |machine, now| {
+            machine.handle_peer_up(now, &name, workers as u64, version);
+        });
     }
 
     /// Somebody dialled this server.
@@ -185,6 +189,7 @@ impl World {
             return;
         };
         let (dialler, told) = (connection.ends[DIALLER].worker as u64, connection.workers);
+        let version = connection.version;
         if let Host::Server(peer) = from {
             let link = Link::Server(self.servers[peer].name.clone(), dialler);
             for process in &mut self.servers[place].workers {
@@ -200,7 +205,9 @@ impl World {
             process.workers[worker].incoming.insert(id, link.clone());
             let stream = Stream::Frames(worker);
             process.workers[worker].outgoing.insert(link.clone(), (id, stream));
-            self.with_server((place, worker), |machine, now| machine.handle_router_up(now, &link));
+            self.with_server((place, worker), |machine, now| {
+                machine.handle_router_up(now, &link, version);
+            });
         }
     }
 
@@ -273,14 +280,17 @@ impl World {
                     gather_reply(out, request_id, assignment.as_deref(), by, &reply);
                 });
             }
-            Output::SendBody { to, request_id, version } => {
-                self.send_body(seat, &to, request_id, version.body(), Bytes::new());
+            Output::SendBody { to, request_id, version, offset } => {
+                let start = BodyStart { request_id, offset };
+                let rest = version.body().slice(offset as usize..);
+                self.send_body(seat, &to, start, &rest, Bytes::new());
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 let opened = self.server(seat).and_then(|it| it.opened.remove(&ticket));
                 if let Some(version) = opened {
                     let trailer = unmirrored_trailer(&key, &version.fingerprint().digest);
-                    self.send_body(seat, &to, request_id, version.body(), trailer);
+                    let start = BodyStart { request_id, offset: 0 };
+                    self.send_body(seat, &to, start, version.body(), trailer);
                 }
             }
             Output::Retrieve { ticket, key, known } => {

@@ -7,7 +7,7 @@ use super::types::{Assignment, ClientId, Name};
 use bytes::{Bytes, BytesMut};
 
 /// The newest protocol version that this code speaks.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// The oldest protocol version that this code speaks.
 pub const OLDEST_VERSION: u64 = 1;
 /// The ALPN of the native protocol.
@@ -15,10 +15,29 @@ pub const ALPN: &[u8] = b"understudy/1";
 /// Longest sealed token, in bytes.
 pub const MAX_TOKEN: usize = 512;
 
-/// The newest version that both a peer's range and ours contain.
-pub fn common_version(oldest: u64, newest: u64) -> Option<u64> {
-    let best = newest.min(VERSION);
-    (best >= oldest.max(OLDEST_VERSION)).then_some(best)
+/// The protocol versions that a process speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The oldest one.
+    pub oldest: u64,
+    /// The newest one.
+    pub newest: u64,
+}
+
+impl Versions {
+    /// All that this code speaks.
+    pub const ALL: Self = Self { oldest: OLDEST_VERSION, newest: VERSION };
+
+    /// Those that this code speaks up to `newest`: what an older release speaks.
+    pub fn up_to(newest: u64) -> Self {
+        Self { newest: newest.clamp(OLDEST_VERSION, VERSION), ..Self::ALL }
+    }
+
+    /// The newest version that both these and a peer's range contain.
+    pub fn common(self, oldest: u64, newest: u64) -> Option<u64> {
+        let best = newest.min(self.newest);
+        (best >= oldest.max(self.oldest)).then_some(best)
+    }
 }
 
 /// What a client says first.
@@ -244,12 +263,18 @@ mod tests {
 
     #[test]
     fn the_newest_common_version_is_taken() {
-        assert_eq!(common_version(1, 1), Some(1));
-        assert_eq!(common_version(1, 9), Some(1), "a newer peer that still speaks ours");
-        assert_eq!(common_version(0, 1), Some(1), "an older peer that already speaks ours");
-        assert_eq!(common_version(2, 9), None, "a peer that has dropped ours");
-        assert_eq!(common_version(0, 0), None, "a peer that does not speak ours yet");
-        assert_eq!(common_version(9, 1), None, "an empty range");
+        let all = Versions::ALL;
+        assert_eq!(all.common(1, 1), Some(1), "a release that is one older");
+        assert_eq!(all.common(1, 2), Some(2));
+        assert_eq!(all.common(2, 9), Some(2), "a newer peer that still speaks ours");
+        assert_eq!(all.common(0, 1), Some(1), "an older peer that already speaks ours");
+        assert_eq!(all.common(3, 9), None, "a peer that has dropped ours");
+        assert_eq!(all.common(0, 0), None, "a peer that does not speak ours yet");
+        assert_eq!(all.common(9, 1), None, "an empty range");
+        let older = Versions::up_to(1);
+        assert_eq!(older, Versions { oldest: 1, newest: 1 });
+        assert_eq!(older.common(1, 2), Some(1), "told to speak no newer than 1");
+        assert_eq!(older.common(2, 2), None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! value they would not fit the stack of a test's thread.
 
 use super::backplane::{
-    Forward, Holding, How, MAX_FORMER, Message, Purpose, Role, SelfState, ServerHello, Status,
-    UseCachedBy,
+    Forward, Holding, Holds, How, MAX_FORMER, Message, Purpose, Resume, Role, SelfState,
+    ServerHello, Status, UseCachedBy,
 };
 use super::codec::MAX_VARINT;
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
@@ -222,18 +222,24 @@ pub(crate) fn forward() -> BoxedStrategy<Forward> {
         Just(How::Standby),
     ];
     let named = any::<bool>();
-    let parts = (number(), client_id(), (epoch(), named), how, number(), former(), inner());
+    let resume = option::of((number(), tag()).prop_map(|(offset, tag)| Resume { offset, tag }));
+    let asked = (client_id(), epoch(), named, how);
+    let parts = (number(), asked, number(), former(), resume, inner());
     parts
-        .prop_map(|(request_id, client, (epoch, named), how, deadline_ms, former, inner)| Forward {
-            request_id,
-            client,
-            term: epoch.term,
-            change: epoch.change,
-            primary: named.then_some(epoch.primary),
-            how,
-            deadline_ms,
-            former,
-            inner,
+        .prop_map(|(request_id, asked, deadline_ms, former, resume, inner)| {
+            let (client, epoch, named, how) = asked;
+            Forward {
+                request_id,
+                client,
+                term: epoch.term,
+                change: epoch.change,
+                primary: named.then_some(epoch.primary),
+                how,
+                deadline_ms,
+                former,
+                resume,
+                inner,
+            }
         })
         .boxed()
 }
@@ -294,6 +300,11 @@ fn mirror_message() -> BoxedStrategy<Message> {
 pub(crate) fn message() -> BoxedStrategy<Message> {
     let holding = (any::<bool>(), assignment(), 0..=MAX_SLOTS)
         .prop_map(|(as_primary, assignment, entries)| Holding { as_primary, assignment, entries });
+    let holds = prop_oneof![
+        Just(Holds::Nothing),
+        holding.prop_map(Holds::Mirror),
+        epoch().prop_map(Holds::Released),
+    ];
     prop_oneof![
         6 => request_message(),
         7 => mirror_message(),
@@ -302,8 +313,8 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
         1 => number().prop_map(|round| Message::Settled { round }),
         1 => (number(), client_id())
             .prop_map(|(query, client)| Message::WhoHolds { query, client }),
-        1 => (number(), client_id(), option::of(holding))
-            .prop_map(|(query, client, holding)| Message::Holds { query, client, holding }),
+        1 => (number(), client_id(), holds)
+            .prop_map(|(query, client, holds)| Message::Holds { query, client, holds }),
         1 => number().prop_map(|number| Message::Ping { number }),
         1 => number().prop_map(|number| Message::Pong { number }),
     ]

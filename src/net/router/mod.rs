@@ -23,6 +23,7 @@ use crate::node::router::{Output, Router, Shared};
 use crate::wire::backplane::{Holding, Message, Role};
 use crate::wire::session::{CloseCode, GoawayReason};
 use crate::wire::{ClientId, Name, Time};
+use bodies::{Passing, Stop};
 use clients::SessionIo;
 use rand::Rng;
 use servers::ServerIo;
@@ -53,8 +54,8 @@ pub(crate) struct Shell {
     node: RefCell<Router>,
     sessions: RefCell<Beside<SessionIo>>,
     servers: RefCell<Vec<Option<ServerIo>>>,
-    /// Bodies that are being passed on, each with the way to stop it.
-    bodies: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// Bodies that are being passed on.
+    bodies: RefCell<BTreeMap<u64, Passing>>,
     /// Rings whenever a reply may have made an early body welcome.
     replied: Notify,
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
@@ -84,6 +85,7 @@ impl Shell {
             },
             request_timeout: config.request_timeout,
             token_lifetime: TOKEN_LIFETIME,
+            versions: config.versions,
             seed,
             planted: crate::node::Planted::default(),
         };
@@ -96,6 +98,7 @@ impl Shell {
                 incarnation: plan.incarnation,
                 workers: workers as u64,
                 worker: u64::from(worker),
+                versions: config.versions,
             },
             door: Door::new(clients.div_ceil(workers)),
             node: RefCell::new(Router::new(node, plan.keys.clone(), Arc::clone(&plan.shared))),
@@ -169,12 +172,8 @@ impl Shell {
                     tokio::task::spawn_local(io.close(code, reason));
                 }
             }
-            Output::AbandonBody { request_id } => {
-                if let Some(stop) = self.bodies.borrow_mut().remove(&request_id) {
-                    // Fails only if the body has just ended by itself.
-                    let _ = stop.send(());
-                }
-            }
+            Output::SuspendBody { body } => self.stop_body(body, Stop::Suspend),
+            Output::AbandonBody { body } => self.stop_body(body, Stop::Abandon),
         }
     }
 
@@ -183,7 +182,7 @@ impl Shell {
         let others = self.inspectors.each().iter().enumerate();
         for (_, other) in others.filter(|(at, _)| *at as u64 != self.identity.worker) {
             let told = other.tell(move |shell| {
-                shell.with(|node, _| node.handle_admitted_elsewhere(client, admission));
+                shell.with(|node, now| node.handle_admitted_elsewhere(now, client, admission));
             });
             if !told {
                 tracing::warn!(%client, "a worker is too busy to hear of a client's new session");

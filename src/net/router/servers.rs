@@ -13,6 +13,7 @@ use std::rc::Rc;
 /// The sending side of a server's links, one to each of its workers.
 pub(super) struct ServerIo {
     pub(super) name: Name,
+    version: u64,
     connections: Vec<quinn::Connection>,
     outboxes: Vec<Outbox>,
 }
@@ -52,7 +53,9 @@ async fn hold_links(
     let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     let name = links[0].peer.name.clone();
     let mut readers = Vec::new();
-    let mut io = ServerIo { name: name.clone(), connections: Vec::new(), outboxes: Vec::new() };
+    let version = backplane::version_with(&links);
+    let (connections, outboxes) = (Vec::new(), Vec::new());
+    let mut io = ServerIo { name: name.clone(), version, connections, outboxes };
     for Met { connection, send, frames, .. } in links {
         io.outboxes.push(Outbox::by_task(send));
         io.connections.push(connection);
@@ -88,11 +91,11 @@ async fn hold_links(
 
 impl Shell {
     fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
-        let (name, workers) = (io.name.clone(), io.workers());
+        let (name, workers, version) = (io.name.clone(), io.workers(), io.version);
         let mut io = Some(io);
         self.with(|node, now| {
             // In its place before the machine's first message for it is carried out.
-            let server = node.handle_server_up(now, &name, workers)?;
+            let server = node.handle_server_up(now, &name, workers, version)?;
             let mut servers = self.servers.borrow_mut();
             if servers.len() <= server.get() {
                 servers.resize_with(server.get() + 1, || None);
@@ -139,10 +142,10 @@ fn hand_in(
     shell.with(|node, now| {
         while let Some(frame) = frames.buffered()? {
             match Message::decode(&frame)? {
-                Message::Holds { query, holding, .. } if query >= FIRST_INSPECTION => {
+                Message::Holds { query, holds, .. } if query >= FIRST_INSPECTION => {
                     if let Some(answer) = shell.inspections.borrow_mut().remove(&query) {
                         // Fails only if nobody waits for the answer any more.
-                        let _ = answer.send(holding);
+                        let _ = answer.send(holds.mirror());
                     }
                 }
                 message => node.handle_server_message(now, server, worker, message),

@@ -19,12 +19,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How a body ends that cannot be sent to its end.
 const BODY_BROKEN: quinn::VarInt = quinn::VarInt::from_u32(1);
 
-/// Sends the bytes of a version, as slices of where they are.
-pub(super) async fn send(shell: Rc<Shell>, to: Link, request_id: u64, version: Arc<Version>) {
-    let Some(mut stream) = open(&shell, &to, request_id).await else {
+/// Sends the bytes of a version from an offset on, as slices of where they are.
+pub(super) async fn send(shell: Rc<Shell>, to: Link, start: BodyStart, version: Arc<Version>) {
+    let Some(mut stream) = open(&shell, &to, start).await else {
         return;
     };
-    let mut rest = version.body().clone();
+    let length = version.body().len();
+    let mut rest = version.body().slice(length.min(start.offset as usize)..);
     while !rest.is_empty() {
         let piece = rest.split_to(PIECE.min(rest.len()));
         if stream.write_chunk(piece).await.is_err() {
@@ -44,7 +45,7 @@ pub(super) async fn send_unmirrored(
     key: Key,
     mut item: Unmirrored,
 ) {
-    let Some(mut stream) = open(&shell, &to, request_id).await else {
+    let Some(mut stream) = open(&shell, &to, BodyStart { request_id, offset: 0 }).await else {
         return;
     };
     let mut pass = Fingerprinter::new(item.headers.as_bytes());
@@ -71,10 +72,10 @@ pub(super) async fn send_unmirrored(
     }
 }
 
-async fn open(shell: &Rc<Shell>, to: &Link, request_id: u64) -> Option<quinn::SendStream> {
+async fn open(shell: &Rc<Shell>, to: &Link, start: BodyStart) -> Option<quinn::SendStream> {
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, connection(shell, to)).await.ok()??;
     let mut stream = connection.open_uni().await.ok()?;
-    let start: Bytes = BodyStart { request_id, offset: 0 }.encode().to_bytes();
+    let start: Bytes = start.encode().to_bytes();
     stream.write_chunk(start).await.ok()?;
     Some(stream)
 }

@@ -65,14 +65,14 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
 }
 
 async fn serve_router(shell: &Rc<Shell>, met: Met) {
-    let Met { connection, peer, send, frames } = met;
+    let Met { connection, peer, version, send, frames } = met;
     let link = Link::Router(shell.next_link.replace(shell.next_link.get() + 1));
     tracing::info!(router = %peer.name, "linked to a router");
     let outbox = Outbox::by_task(send);
     let router = RouterLink { member: (peer.name.clone(), peer.incarnation, peer.worker) };
     shell.routers.borrow_mut().insert(link.clone(), router);
     shell.outboxes.borrow_mut().insert(link.clone(), outbox);
-    shell.with(|node, now| node.handle_router_up(now, &link));
+    shell.with(|node, now| node.handle_router_up(now, &link, version));
     tokio::select! {
         () = read_messages(shell, &link, frames, &connection) => {}
         _ = connection.closed() => {}
@@ -130,6 +130,7 @@ async fn hold_links(
     let address = backplane::look_up(address).await?;
     let met = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
     let (name, workers) = (met[0].peer.name.clone(), met.len() as u64);
+    let version = backplane::version_with(&met);
     if name == shell.identity.name {
         // A list of all servers may be given to each of them.
         for Met { connection, .. } in &met {
@@ -144,7 +145,7 @@ async fn hold_links(
         shell.outboxes.borrow_mut().insert(link, outbox);
         connections.push(connection);
     }
-    shell.with(|node, now| node.handle_peer_up(now, &name, workers));
+    shell.with(|node, now| node.handle_peer_up(now, &name, workers, version));
     first_closed(&connections).await;
     for worker in 0..workers {
         shell.outboxes.borrow_mut().remove(&Link::Server(name.clone(), worker));

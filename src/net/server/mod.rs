@@ -23,6 +23,7 @@ use crate::config::{self, ServerConfig};
 use crate::node::server::{Link, Output, Server};
 use crate::source::{SharedSource, Unmirrored};
 use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
+use crate::wire::lane::BodyStart;
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
@@ -197,6 +198,7 @@ impl Shell {
                 incarnation: plan.incarnation,
                 workers,
                 worker: u64::from(worker),
+                versions: config.versions,
             },
             clock: plan.clock,
             door: Door::new(MAX_LINKS),
@@ -238,8 +240,9 @@ impl Shell {
                     });
                 }
             }
-            Output::SendBody { to, request_id, version } => {
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, request_id, version));
+            Output::SendBody { to, request_id, version, offset } => {
+                let start = BodyStart { request_id, offset };
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, version));
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 if let Some(item) = self.opened.borrow_mut().remove(&ticket) {

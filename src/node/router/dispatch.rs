@@ -4,7 +4,7 @@
 //! is made primary in the next term and asked to take over. When that cannot be asked either, all
 //! servers are asked who holds the client, before it is assigned afresh.
 
-use super::{Output, Request, Router, Stage};
+use super::{Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Status};
@@ -12,6 +12,9 @@ use crate::wire::{ClientId, Time};
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
 const MAX_ATTEMPTS: u32 = 16;
+
+/// The version of the protocol that lets a server go on with a body.
+const RESUME_SINCE: u64 = 2;
 
 impl Router {
     /// Sends a request on its way, or lets it wait for a server.
@@ -35,8 +38,13 @@ impl Router {
             let text = "the client is not known any more: reconnect".to_owned();
             return self.answer_unavailable(request, text);
         };
+        if request.body.is_some() && !self.servers.speaks(entry.primary(), RESUME_SINCE) {
+            let text = "the server that took over cannot go on with a body".to_owned();
+            return self.answer_unavailable(request, text);
+        }
         request.attempts += 1;
-        request.stage = Stage::Asked { entry };
+        request.asked_at = now;
+        request.stage = Stage::Asked { entry, hedge: None };
         self.forward(now, entry, request);
     }
 
@@ -75,8 +83,10 @@ impl Router {
         let client = request.client;
         let deadline_ms = request.deadline.since(now).as_millis() as u64;
         let inner = request.frame.clone();
+        let resume = request.body.as_ref().and_then(|body| body.resume());
+        let number = self.requests.insert(request);
         let forward = Forward {
-            request_id: self.requests.insert(request),
+            request_id: number,
             client,
             term: entry.term(),
             change: entry.change(),
@@ -84,12 +94,17 @@ impl Router {
             how,
             deadline_ms,
             former,
+            resume,
             inner,
         };
         let server = entry.primary();
-        let worker = client.owner(self.servers.workers(server));
-        let frame = forward.encode_frame();
-        self.outputs.push_back(Output::ToServer { server, worker, frame });
+        self.send_to_owner(server, &client, forward.encode_frame());
+        self.counters.forwarded += 1;
+        self.budget.earn();
+        self.watch(now, server, number);
+        if self.is_in_doubt(server) {
+            self.hedge(now, number);
+        }
     }
 
     pub(super) fn wait(&mut self, mut request: Request) {
@@ -126,7 +141,7 @@ impl Router {
         } else {
             self.assignments.set(client, new);
         }
-        self.takeovers += 1;
+        self.counters.takeovers += 1;
         let former = self.assignments.name(old.primary()).clone();
         self.assignments.add_former(client, &former);
         true

@@ -1,10 +1,10 @@
 //! What servers answer.
 
-use super::{BodyRoute, BodyVerdict, LaneId, Output, Request, Router, Stage};
+use super::{LaneId, Output, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Message, UseCachedBy};
-use crate::wire::lane::{BodyStart, has_streamed_body};
+use crate::wire::lane::has_streamed_body;
 use crate::wire::session::Assigned;
 use crate::wire::{Assignment, ClientId, Frame, Name, Time};
 
@@ -17,8 +17,20 @@ impl Router {
         worker: u64,
         message: Message,
     ) {
-        self.heard_from(now, from, worker);
+        let answer = match &message {
+            Message::Pong { number } => Some(*number),
+            _ => None,
+        };
+        self.heard_from(now, from, worker, answer);
         match message {
+            Message::Reply { request_id, by, inner, .. } if self.is_hedged(request_id, from) => {
+                self.handle_standby_reply(now, request_id, by, inner);
+            }
+            Message::NotOwner { request_id, .. } | Message::WrongWorker { request_id, .. }
+                if self.is_hedged(request_id, from) =>
+            {
+                self.end_hedge(request_id);
+            }
             Message::Reply { request_id, assignment, by, inner } => {
                 self.handle_reply(now, from, request_id, (assignment, by, inner));
             }
@@ -51,8 +63,8 @@ impl Router {
                     self.dispatch_waiting(now, None);
                 }
             }
-            Message::Holds { query, client, holding } => {
-                self.handle_holds(now, from, query, client, holding);
+            Message::Holds { query, client, holds } => {
+                self.handle_holds(now, from, query, client, holds);
             }
             // Pongs were heard above; nothing else is a server's to say to a router.
             _ => {}
@@ -62,7 +74,7 @@ impl Router {
     /// The request with this number, if `from` is the server that was asked.
     fn asked(&self, request_id: u64, from: ServerIndex) -> Option<&Request> {
         let asked =
-            |stage: &Stage| matches!(stage, Stage::Asked { entry } if entry.primary() == from);
+            |stage: &Stage| matches!(stage, Stage::Asked { entry, .. } if entry.primary() == from);
         self.requests.get(request_id).filter(|request| asked(&request.stage))
     }
 
@@ -83,6 +95,10 @@ impl Router {
         };
         let (client, to, idempotent) =
             (request.client, (request.session, request.lane), request.idempotent);
+        let (asked_at, resumed) = (request.asked_at, request.body.is_some());
+        if let Some(known) = self.servers.get_mut(from) {
+            known.times.take(now.since(asked_at));
+        }
         if let Some(assignment) = assignment {
             self.learn(now, client, &assignment, Some(to.1));
         }
@@ -99,11 +115,54 @@ impl Router {
         if let Some(serving) = serving {
             self.assignments.confirm(&client, serving);
         }
+        if resumed {
+            return self.handle_resumed(request_id, from, &inner);
+        }
+        self.pass_reply(request_id, from, by, inner);
+    }
+
+    /// The alternate answered a hedge.
+    fn handle_standby_reply(
+        &mut self,
+        now: Time,
+        request_id: u64,
+        by: Option<UseCachedBy>,
+        inner: Frame,
+    ) {
+        let Some(request) = self.requests.get(request_id) else {
+            return;
+        };
+        let Stage::Asked { entry, hedge: Some(standby) } = request.stage else {
+            return;
+        };
+        if !self.is_real_answer(&inner) {
+            return self.end_hedge(request_id);
+        }
+        // The primary takes at least so long.
+        let waited = now.since(request.asked_at);
+        if let Some(primary) = self.servers.get_mut(entry.primary()) {
+            primary.times.take(waited);
+        }
+        self.counters.hedge_wins += 1;
+        self.pass_reply(request_id, standby, by, inner);
+    }
+
+    /// Gives the client the answer to a request.
+    fn pass_reply(
+        &mut self,
+        request_id: u64,
+        from: ServerIndex,
+        by: Option<UseCachedBy>,
+        inner: Frame,
+    ) {
+        let Some(request) = self.requests.get(request_id) else {
+            return;
+        };
+        let to = (request.session, request.lane);
         self.replies.count_use_cached(by);
         if has_streamed_body(&inner) {
-            if let Some(request) = self.requests.get_mut(request_id) {
-                request.stage = Stage::Body { server: from, begun: false };
-            }
+            self.expect_body(request_id, from, &inner);
+            self.watch_body(from, request_id);
         } else if let Some(request) = self.requests.remove(request_id) {
             self.end(&request);
         }
@@ -162,7 +221,7 @@ impl Router {
         known: Option<Assignment>,
     ) {
         let client = request.client;
-        let Stage::Asked { entry: asked } = request.stage else {
+        let Stage::Asked { entry: asked, .. } = request.stage else {
             return;
         };
         if let Some(known) = known.filter(|known| known.primary() != self.assignments.name(from)) {
@@ -185,7 +244,7 @@ impl Router {
     /// The server is over its threshold and names a second one, which must serve.
     fn handle_handed_on(&mut self, now: Time, request: Request, to: &Name) {
         let client = request.client;
-        let Stage::Asked { entry: asked } = request.stage else {
+        let Stage::Asked { entry: asked, .. } = request.stage else {
             return;
         };
         let current = self.assignments.find(&client);
@@ -217,29 +276,6 @@ impl Router {
             self.wait(request);
         } else {
             self.dispatch_elsewhere(now, request);
-        }
-    }
-
-    /// A body begins to come from a server.
-    pub fn handle_body(&mut self, from: ServerIndex, request_id: u64, offset: u64) -> BodyVerdict {
-        let Some(request) = self.requests.get_mut(request_id) else {
-            return BodyVerdict::Unwanted;
-        };
-        match &mut request.stage {
-            Stage::Asked { entry } if entry.primary() == from => BodyVerdict::Early,
-            Stage::Body { server, begun } if *server == from && !*begun => {
-                *begun = true;
-                let start = BodyStart { request_id: request.inner_id, offset };
-                BodyVerdict::Wanted(BodyRoute { session: request.session, start })
-            }
-            _ => BodyVerdict::Unwanted,
-        }
-    }
-
-    /// A body was passed on to its end, or the client's stream was reset because it broke off.
-    pub fn handle_body_ended(&mut self, request_id: u64) {
-        if let Some(request) = self.requests.remove(request_id) {
-            self.end(&request);
         }
     }
 }

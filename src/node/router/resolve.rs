@@ -1,9 +1,9 @@
 //! Asking all servers who holds a client, before it is assigned afresh.
 
 use super::Router;
-use crate::assign::{ServerIndex, Title};
-use crate::wire::backplane::{Holding, Message};
-use crate::wire::{ClientId, Time};
+use crate::assign::{Entry, ServerIndex, Title};
+use crate::wire::backplane::{Holding, Holds, Message};
+use crate::wire::{Assignment, ClientId, Epoch, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(super) struct Resolution {
     until: Time,
     awaited: BTreeSet<ServerIndex>,
     best: Option<(ServerIndex, Holding)>,
+    /// The highest epoch in which a server has let go of the client.
+    released: Option<Epoch>,
 }
 
 impl Router {
@@ -28,10 +30,10 @@ impl Router {
         }
         let query = self.number();
         for server in &usable {
-            self.send_to_owner(*server, &client, Message::WhoHolds { query, client });
+            self.send_to_owner(*server, &client, Message::WhoHolds { query, client }.encode());
         }
         let until = now + RESOLVE_TIMEOUT;
-        let resolution = Resolution { query, until, awaited: usable, best: None };
+        let resolution = Resolution { query, until, awaited: usable, best: None, released: None };
         self.resolutions.insert(client, resolution);
         false
     }
@@ -42,7 +44,7 @@ impl Router {
         from: ServerIndex,
         query: u64,
         client: ClientId,
-        holding: Option<Holding>,
+        holds: Holds,
     ) {
         let Some(resolution) = self.resolutions.get_mut(&client) else {
             return;
@@ -50,13 +52,18 @@ impl Router {
         if resolution.query != query || !resolution.awaited.remove(&from) {
             return;
         }
-        if let Some(holding) = holding {
-            let epoch = &holding.assignment.epoch;
-            let rank = (epoch, holding.as_primary);
-            let best = resolution.best.as_ref();
-            if best.is_none_or(|(_, best)| (&best.assignment.epoch, best.as_primary) < rank) {
-                resolution.best = Some((from, holding));
+        match holds {
+            Holds::Mirror(holding) => {
+                let rank = (&holding.assignment.epoch, holding.as_primary);
+                let best = resolution.best.as_ref();
+                if best.is_none_or(|(_, best)| (&best.assignment.epoch, best.as_primary) < rank) {
+                    resolution.best = Some((from, holding));
+                }
             }
+            Holds::Released(epoch) => {
+                resolution.released = resolution.released.take().max(Some(epoch));
+            }
+            Holds::Nothing => {}
         }
         if resolution.awaited.is_empty() {
             self.conclude(now, client);
@@ -100,23 +107,39 @@ impl Router {
             Some((holder, holding.as_primary, entry))
         });
         let compare = |one, other| self.assignments.shared().names.compare(one, other);
+        let higher = |one, other| if compare(one, other).is_gt() { one } else { other };
+        let released = resolution.released.and_then(|epoch| self.pack_released(epoch));
+        let known = released.map_or(current, |released| higher(released, current));
         match held {
-            Some((_, true, held)) if compare(held, current).is_ge() => {
+            Some((_, true, held)) if compare(held, known).is_ge() => {
                 self.assignments.set(client, held);
                 self.announce(now, client, None);
             }
             Some((holder, _, held)) if self.servers.is_usable(holder) => {
-                let newest = if compare(held, current).is_gt() { held } else { current };
-                let former = self.assignments.name(held.primary()).clone();
-                self.assignments.add_former(client, &former);
+                let newest = higher(held, known);
+                self.note_former(client, held.primary());
+                self.note_former(client, current.primary());
                 self.take_over(client, holder, newest);
             }
             _ => {
                 if let Some(to) = self.choose_primary() {
-                    self.reassign(client, to, current, Title::Assign);
+                    self.note_former(client, current.primary());
+                    self.reassign(client, to, known, Title::Assign);
                 }
             }
         }
         self.dispatch_waiting(now, Some(client));
+    }
+
+    /// An epoch in which a server let go of a client, as an entry: without its alternate, which is
+    /// not known.
+    fn pack_released(&self, epoch: Epoch) -> Option<Entry> {
+        self.assignments.pack(&Assignment { epoch, alternate: None }, Title::Known)
+    }
+
+    /// A server may list the client from a lower epoch.
+    fn note_former(&mut self, client: ClientId, server: ServerIndex) {
+        let former = self.assignments.name(server).clone();
+        self.assignments.add_former(client, &former);
     }
 }

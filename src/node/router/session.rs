@@ -3,9 +3,7 @@
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
-use crate::wire::session::{
-    CloseCode, GoawayReason, Hello, OLDEST_VERSION, VERSION, Welcome, common_version,
-};
+use crate::wire::session::{CloseCode, GoawayReason, Hello, Welcome};
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
 use rand::Rng;
@@ -67,6 +65,7 @@ impl Router {
             return;
         };
         if known.in_flight > 0 {
+            self.forget_bodies(session);
             self.requests.retain(|request| request.session != session);
         }
         let Some(client) = known.client() else {
@@ -94,32 +93,33 @@ impl Router {
         };
         if !matches!((&known.state, frame.kind()), (SessionState::New, FrameType::Hello)) {
             let reason = format!("a {:?} frame does not belong here", frame.kind());
-            return self.close(session, CloseCode::ProtocolViolation, reason);
+            return self.close(now, session, CloseCode::ProtocolViolation, reason);
         }
         match Hello::decode(frame.payload()) {
             Ok(hello) => self.handle_hello(now, session, hello),
-            Err(error) => self.close(session, CloseCode::ProtocolViolation, error.to_string()),
+            Err(error) => self.close(now, session, CloseCode::ProtocolViolation, error.to_string()),
         }
     }
 
     fn handle_hello(&mut self, now: Time, session: SessionId, hello: Hello) {
-        if common_version(hello.oldest, hello.newest).is_none() {
+        let ours = self.config.versions;
+        if ours.common(hello.oldest, hello.newest).is_none() {
             let (oldest, newest) = (hello.oldest, hello.newest);
-            let reason = format!(
-                "versions {oldest} to {newest} are offered, {OLDEST_VERSION} to {VERSION} spoken"
-            );
-            return self.close(session, CloseCode::NotWelcome, reason);
+            let spoken = format!("{} to {}", ours.oldest, ours.newest);
+            let reason = format!("versions {oldest} to {newest} are offered, {spoken} spoken");
+            return self.close(now, session, CloseCode::NotWelcome, reason);
         }
         if let Some(pool) = hello.pool.as_ref().filter(|pool| **pool != self.config.pool) {
             let reason = format!("there is no pool {pool}");
-            return self.close(session, CloseCode::NotWelcome, reason);
+            return self.close(now, session, CloseCode::NotWelcome, reason);
         }
         self.admit(now, session, hello);
     }
 
     /// Welcomes a client, or lets it wait until there is a server.
     fn admit(&mut self, now: Time, session: SessionId, hello: Hello) {
-        let version = common_version(hello.oldest, hello.newest).unwrap_or(VERSION);
+        let ours = self.config.versions;
+        let version = ours.common(hello.oldest, hello.newest).unwrap_or(ours.newest);
         // A token that is not good any more is no fault of the client's: it becomes a fresh one.
         let token = hello.token.as_ref().and_then(|sealed| {
             let token = self.keys.open(sealed, now.as_secs()).ok()?;
@@ -140,7 +140,7 @@ impl Router {
                 None => return self.wait_for_server(now, session, hello),
             },
         };
-        self.supersede(client, session);
+        self.supersede(now, client, session);
         let Some(entry) = self.assignments.find(&client) else {
             return self.wait_for_server(now, session, hello);
         };
@@ -185,27 +185,27 @@ impl Router {
     }
 
     /// One live session a client: the newer one wins.
-    fn supersede(&mut self, client: ClientId, session: SessionId) {
+    fn supersede(&mut self, now: Time, client: ClientId, session: SessionId) {
         if let Some(old) = self.session_of.insert(client, session).filter(|old| *old != session) {
-            self.close_superseded(old);
+            self.close_superseded(now, old);
         }
     }
 
     /// Another worker has admitted a client that may have a session here.
-    pub fn handle_admitted_elsewhere(&mut self, client: ClientId, admission: u64) {
+    pub fn handle_admitted_elsewhere(&mut self, now: Time, client: ClientId, admission: u64) {
         let Some(session) = self.session_of.get(&client).copied() else {
             return;
         };
         if self.sessions.get(session.0).is_some_and(|known| known.admission < admission) {
-            self.close_superseded(session);
+            self.close_superseded(now, session);
         }
     }
 
-    fn close_superseded(&mut self, old: SessionId) {
+    fn close_superseded(&mut self, now: Time, old: SessionId) {
         let frame = GoawayReason::Superseded.encode();
         self.outputs.push_back(Output::ToSession { session: old, frame });
         let reason = "a newer session with the same token took over".to_owned();
-        self.close(old, CloseCode::Superseded, reason);
+        self.close(now, old, CloseCode::Superseded, reason);
     }
 
     /// Admits clients that waited for a server; gives up on those that waited too long.
@@ -218,15 +218,15 @@ impl Router {
             let (hello, until) = (hello.clone(), *until);
             if now >= until {
                 let reason = "no server can be reached: try again later".to_owned();
-                self.close(session, CloseCode::TooBusy, reason);
+                self.close(now, session, CloseCode::TooBusy, reason);
             } else {
                 self.admit(now, session, hello);
             }
         }
     }
 
-    pub(super) fn close(&mut self, session: SessionId, code: CloseCode, reason: String) {
-        self.forget_session(self.last_turn.unwrap_or_default(), session);
+    pub(super) fn close(&mut self, now: Time, session: SessionId, code: CloseCode, reason: String) {
+        self.forget_session(now, session);
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }
 
@@ -247,11 +247,10 @@ impl Router {
         let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
         let (true, Ok(inner_id)) = (request, frame.request_id()) else {
             let reason = format!("a {:?} frame is no request", frame.kind());
-            return self.close(session, CloseCode::ProtocolViolation, reason);
+            return self.close(now, session, CloseCode::ProtocolViolation, reason);
         };
         let idempotent = lane::is_idempotent(&frame);
         let deadline = now + self.config.request_timeout;
-        let (attempts, stage) = (0, Stage::Waiting);
         let request = Request {
             session,
             lane,
@@ -260,8 +259,10 @@ impl Router {
             frame,
             idempotent,
             deadline,
-            attempts,
-            stage,
+            attempts: 0,
+            asked_at: now,
+            stage: Stage::Waiting,
+            body: None,
         };
         let Some(known) = self.sessions.get_mut(session.0) else {
             return;
@@ -277,6 +278,8 @@ impl Router {
 
     /// Answers a request ourselves.
     pub(super) fn answer(&mut self, request: Request, outcome: Outcome) {
+        // The client asks again from the start.
+        self.abandon_body(&request);
         let frame = Reply { request_id: request.inner_id, outcome }.encode();
         self.answer_with((request.session, request.lane), frame);
         self.end(&request);

@@ -1,11 +1,13 @@
 //! Workers of one router, by hand: what one of them decides, and what the others make of it.
 
 use super::*;
-use crate::wire::backplane::{Forward, How, SelfState, Status};
+use crate::wire::backplane::{Forward, How, Message, SelfState, Status};
 use crate::wire::lane::{Get, Outcome, Reply, Validator};
-use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Welcome};
+use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
+
+mod failing;
 
 const LANE: LaneId = 1;
 
@@ -35,6 +37,7 @@ fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
         limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
+        versions: Versions::ALL,
         seed: [seed; 32],
         planted: Planted::default(),
     };
@@ -43,7 +46,7 @@ fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
 
 /// Links a worker to all workers of a server, which says that it is ready.
 fn link(router: &mut Router, server: &str, workers: u64) -> ServerIndex {
-    let index = router.handle_server_up(now(0), &name(server), workers).expect("a place");
+    let index = router.handle_server_up(now(0), &name(server), workers, VERSION).expect("a place");
     let status = Status {
         name: name(server),
         incarnation: 1,
@@ -152,7 +155,7 @@ fn a_takeover_that_one_worker_decides_holds_for_the_next_request_of_another() {
     let (asked, _, after) = ask(&mut other, elsewhere);
     assert_ne!(asked, x);
     assert_eq!((asked, after.term, after.how), (y, 2, How::Takeover));
-    assert_eq!((one.view().takeovers, other.view().takeovers), (1, 0));
+    assert_eq!((one.view().counters.takeovers, other.view().counters.takeovers), (1, 0));
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn a_newer_session_at_another_worker_supersedes_and_an_older_one_does_not() {
     let (second, _, told) = connect(&mut other, Some(welcome.token.clone()));
     let (client, early) = told.expect("the first session may be anywhere");
     assert_eq!(client, welcome.client);
-    one.handle_admitted_elsewhere(client, early);
+    one.handle_admitted_elsewhere(now(0), client, early);
     let closed = |outputs: &[Output], of: SessionId| {
         outputs.iter().any(|output| {
             matches!(output, Output::CloseSession { session, code: CloseCode::Superseded, .. }
@@ -217,9 +220,9 @@ fn a_newer_session_at_another_worker_supersedes_and_an_older_one_does_not() {
     let (third, _, told) = connect(&mut one, Some(welcome.token));
     let (_, late) = told.expect("the second session may be anywhere");
     // The word of the second session is late, or comes twice.
-    one.handle_admitted_elsewhere(client, early);
+    one.handle_admitted_elsewhere(now(0), client, early);
     assert!(!closed(&outputs(&mut one), third));
-    other.handle_admitted_elsewhere(client, late);
+    other.handle_admitted_elsewhere(now(0), client, late);
     assert!(closed(&outputs(&mut other), second));
     assert_eq!((one.view().sessions, other.view().sessions), (1, 0));
 }

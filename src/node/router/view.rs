@@ -55,6 +55,34 @@ impl ReplyCounters {
     }
 }
 
+/// Counts what one worker of a router did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Takeovers it asked for.
+    pub takeovers: u64,
+    /// Requests that it sent to servers, hedges not counted.
+    pub forwarded: u64,
+    /// Requests that it also sent to an alternate.
+    pub hedges: u64,
+    /// Of these, those that the alternate answered first.
+    pub hedge_wins: u64,
+    /// Bodies that broke off at one server and went on at another.
+    pub resumed_bodies: u64,
+    /// Bodies that broke off and could not go on.
+    pub abandoned_bodies: u64,
+}
+
+impl Counters {
+    fn add(&mut self, other: &Self) {
+        self.takeovers += other.takeovers;
+        self.forwarded += other.forwarded;
+        self.hedges += other.hedges;
+        self.hedge_wins += other.hedge_wins;
+        self.resumed_bodies += other.resumed_bodies;
+        self.abandoned_bodies += other.abandoned_bodies;
+    }
+}
+
 /// A server, as a router sees it.
 #[derive(Clone, Debug)]
 pub struct ServerRow {
@@ -62,6 +90,8 @@ pub struct ServerRow {
     pub name: Name,
     /// What the router thinks of it.
     pub health: HealthState,
+    /// The protocol version that is spoken with it.
+    pub version: u64,
     /// Its newest status.
     pub status: Option<Status>,
 }
@@ -77,8 +107,8 @@ pub struct RouterView {
     pub sessions: usize,
     /// Requests that are not answered yet.
     pub requests: usize,
-    /// Takeovers it asked for.
-    pub takeovers: u64,
+    /// What it did.
+    pub counters: Counters,
     /// Replies that went to clients.
     pub replies: ReplyCounters,
 }
@@ -104,7 +134,7 @@ impl RouterView {
     pub fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.requests += other.requests;
-        self.takeovers += other.takeovers;
+        self.counters.add(&other.counters);
         self.replies.add(&other.replies);
         for theirs in &other.servers {
             match self.servers.iter_mut().find(|ours| ours.name == theirs.name) {
@@ -121,7 +151,7 @@ impl Router {
         let row = |(server, known): (_, &super::servers::Server)| {
             let name = self.assignments.name(server).clone();
             let status = self.board.member(&name).and_then(|member| member.status.clone());
-            ServerRow { name, health: known.state, status }
+            ServerRow { name, health: known.state, version: known.version, status }
         };
         let mut servers: Vec<_> = self.servers.iter().map(row).collect();
         servers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -130,7 +160,7 @@ impl Router {
             clients: self.assignments.len(),
             sessions: self.session_of.len(),
             requests: self.requests.len(),
-            takeovers: self.takeovers,
+            counters: self.counters,
             replies: self.replies,
         }
     }

@@ -7,11 +7,13 @@
 //! - `serve`: a request from its frame to its reply, by way of the source;
 //! - `replicate`: the alternate, and what it must know;
 //! - `release`: what is owed to other servers, and what was released here;
-//! - `peers`: statuses, releases, and coming back after a pause.
+//! - `peers`: statuses, releases, and coming back after a pause;
+//! - `record`: what is known of a client, and of another server.
 
 mod clients;
 mod ownership;
 mod peers;
+mod record;
 mod release;
 mod replicate;
 mod serve;
@@ -21,17 +23,20 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use crate::cluster::{Board, Choice, Count, Tally};
-use crate::mirror::{Items, Mirror, Store, Version};
-use crate::wire::backplane::{Forward, Message, SelfState, UseCachedBy};
+use crate::cluster::{Board, Count, Tally};
+use crate::mirror::{Items, Store, Version};
+use crate::wire::backplane::{Message, Resume, SelfState, UseCachedBy};
 use crate::wire::lane::{Outcome, Reply, Validator};
-use crate::wire::{Assignment, ClientId, Epoch, Key, Name, Time};
+use crate::wire::session::OLDEST_VERSION;
+use crate::wire::{ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+use record::{Peer, Record, Return};
 
 pub use types::{ClientRole, Counters, Link, Output, Retrieved, ServerConfig};
 pub use view::{ClientView, ServerView};
@@ -53,34 +58,6 @@ pub const MAX_HELD_BACK: usize = 4096;
 
 const _: () = assert!(TURN_INTERVAL.as_millis() * 4 < PAUSE.as_millis(), "a busy turn is no pause");
 
-/// What a server knows of one client.
-#[derive(Debug)]
-struct Record {
-    role: ClientRole,
-    epoch: Epoch,
-    /// The other mirror's holder, for a primary.
-    alternate: Option<Name>,
-    mirror: Mirror,
-    /// Entries sent to the alternate, or received from the primary, since MIRROR_BEGIN.
-    sequence: u64,
-    /// Servers to which a release is owed, kept by the alternate in case it must pay.
-    former: Vec<Name>,
-    /// The router that asked last: it is told of a new alternate.
-    router: Option<Link>,
-    /// Why this alternate.
-    choice: Option<Arc<Choice>>,
-}
-
-impl Record {
-    fn assignment(&self, own: &Name) -> Assignment {
-        let alternate = match self.role {
-            ClientRole::Primary => self.alternate.clone(),
-            ClientRole::Alternate => Some(own.clone()),
-        };
-        Assignment { epoch: self.epoch.clone(), alternate }
-    }
-}
-
 /// A request between its frame and its reply.
 #[derive(Debug)]
 struct Pending {
@@ -96,6 +73,8 @@ struct Pending {
     slot: u64,
     key: Key,
     validator: Validator,
+    /// Only the rest of a body is wanted.
+    resume: Option<Resume>,
 }
 
 /// One question to the source, and who waits for the answer.
@@ -107,16 +86,6 @@ struct Retrieval {
     waiters: Vec<Pending>,
 }
 
-/// The state of being back after a pause.
-#[derive(Debug)]
-struct Return {
-    round: u64,
-    since: Time,
-    repeat_at: Time,
-    awaited: BTreeSet<(Name, u64)>,
-    held_back: VecDeque<(Link, Forward)>,
-}
-
 /// One worker of a server.
 #[derive(Debug)]
 pub struct Server {
@@ -125,8 +94,8 @@ pub struct Server {
     /// What the tally was last told of this worker's clients, as primary and as alternate.
     told: (u64, u64),
     board: Board,
-    /// The other servers, and how many workers each had when it was last linked.
-    peers: BTreeMap<Name, u64>,
+    /// The other servers, as they were when they were last linked.
+    peers: BTreeMap<Name, Peer>,
     store: Store,
     items: Items,
     clients: clients::Clients<Record>,
@@ -135,7 +104,8 @@ pub struct Server {
     retrievals: Slab<Retrieval>,
     /// Retrievals that have not started yet: requests for the same key may join them.
     joinable: HashMap<Key, usize>,
-    routers: BTreeSet<Link>,
+    /// Routers that are linked, with the protocol version that each of them speaks.
+    routers: BTreeMap<Link, u64>,
     /// Releases owed: to whom, of which client, in which epoch.
     debts: BTreeMap<(Name, ClientId), Epoch>,
     /// Clients as primary that have no alternate, because there was no other server.
@@ -166,7 +136,7 @@ impl Server {
             counters: Counters::default(),
             retrievals: Slab::new(),
             joinable: HashMap::new(),
-            routers: BTreeSet::new(),
+            routers: BTreeMap::new(),
             debts: BTreeMap::new(),
             alone: BTreeSet::new(),
             handed_on: BTreeMap::new(),
@@ -260,8 +230,17 @@ impl Server {
         }
     }
 
+    /// The protocol version that is spoken over a link.
+    fn version_of(&self, link: &Link) -> u64 {
+        let known = match link {
+            Link::Router(_) => self.routers.get(link).copied(),
+            Link::Server(name, _) => self.peers.get(name).map(|peer| peer.version),
+        };
+        known.unwrap_or(OLDEST_VERSION)
+    }
+
     fn workers_of(&self, name: &Name) -> u64 {
-        self.peers.get(name).copied().unwrap_or(1)
+        self.peers.get(name).map_or(1, |peer| peer.workers)
     }
 
     /// Counts a reply on its way to a router, with the assignment where the router's is another.

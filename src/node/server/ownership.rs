@@ -10,7 +10,7 @@ use super::{ClientRole, Link, MAX_HELD_BACK, Record, Server};
 use crate::cluster::Count;
 use crate::mirror::Mirror;
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, Holding, How, MAX_FORMER, Message};
+use crate::wire::backplane::{Forward, Holding, Holds, How, MAX_FORMER, Message};
 use crate::wire::lane::{Outcome, Reply};
 use crate::wire::{Assignment, ClientId, Epoch, Name, Time};
 use std::time::Duration;
@@ -217,11 +217,18 @@ impl Server {
     }
 
     pub(super) fn answer_who_holds(&mut self, link: &Link, query: u64, client: ClientId) {
-        let holding = self.clients.get(&client).map(|record| Holding {
+        let mirror = self.clients.get(&client).map(|record| Holding {
             as_primary: record.role == ClientRole::Primary,
             assignment: record.assignment(&self.config.name),
             entries: record.mirror.len() as u64,
         });
-        self.send(link, Message::Holds { query, client, holding });
+        let holds = match (mirror, self.released.epoch(&client)) {
+            (Some(mirror), _) => Holds::Mirror(mirror),
+            (None, Some(epoch)) if self.version_of(link) >= Holds::RELEASED_SINCE => {
+                Holds::Released(epoch.clone())
+            }
+            _ => Holds::Nothing,
+        };
+        self.send(link, Message::Holds { query, client, holds });
     }
 }

@@ -1,7 +1,7 @@
 //! Statuses, releases, and coming back after a pause.
 
 use super::{
-    ClientRole, Link, PAUSE, REPEAT_INTERVAL, RETURN_GRACE, Return, STATUS_INTERVAL, Server,
+    ClientRole, Link, PAUSE, Peer, REPEAT_INTERVAL, RETURN_GRACE, Return, STATUS_INTERVAL, Server,
 };
 use crate::cluster::Count;
 use crate::wire::backplane::{Message, Status};
@@ -11,10 +11,10 @@ use std::collections::{BTreeSet, VecDeque};
 const _: () = assert!(RETURN_GRACE.as_millis() > PAUSE.as_millis());
 
 impl Server {
-    /// A router connected.
-    pub fn handle_router_up(&mut self, now: Time, link: &Link) {
+    /// A router connected, with which this protocol version is spoken.
+    pub fn handle_router_up(&mut self, now: Time, link: &Link, version: u64) {
         self.turn(now);
-        self.routers.insert(link.clone());
+        self.routers.insert(link.clone(), version);
         let status = self.status();
         self.send(link, Message::Status(status));
     }
@@ -25,13 +25,13 @@ impl Server {
         self.routers.remove(link);
     }
 
-    /// Our own connections to all workers of another server stand.
-    pub fn handle_peer_up(&mut self, now: Time, name: &Name, workers: u64) {
+    /// Our own connections to all workers of another server stand, and speak this version.
+    pub fn handle_peer_up(&mut self, now: Time, name: &Name, workers: u64, version: u64) {
         self.turn(now);
         if self.board.member(name).is_none() {
             self.owe_newcomer(name);
         }
-        self.peers.insert(name.clone(), workers);
+        self.peers.insert(name.clone(), Peer { workers, version });
         self.board.set_reachable(name, true);
         if let Some(returning) = &mut self.returning {
             let round = returning.round;
@@ -203,7 +203,7 @@ impl Server {
                 (0..self.workers_of(name)).map(|worker| Link::Server(name.clone(), worker))
             })
             .collect();
-        links.extend(self.routers.iter().cloned());
+        links.extend(self.routers.keys().cloned());
         for link in links {
             self.send(&link, Message::Status(status.clone()));
         }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::node::Planted;
-use crate::wire::backplane::{How, Status, use_cached_frame};
+use crate::wire::backplane::{Forward, How, Status, use_cached_frame};
 use crate::wire::frame::FrameType;
 use crate::wire::lane::Get;
+use crate::wire::session::VERSION;
 
 const ROUTER: Link = Link::Router(1);
 
@@ -46,8 +47,8 @@ fn worker(worker: u64, workers: u64, tally: &Arc<Tally>) -> Server {
         planted: Planted::default(),
     };
     let mut server = Server::new(config, Arc::clone(tally));
-    server.handle_router_up(now(0), &ROUTER);
-    server.handle_peer_up(now(0), &name("b"), 1);
+    server.handle_router_up(now(0), &ROUTER, VERSION);
+    server.handle_peer_up(now(0), &name("b"), 1, VERSION);
     server.handle_message(now(0), &peer("b"), Message::Status(status("b", 0, 9)));
     sent(&mut server);
     server
@@ -107,6 +108,7 @@ fn ask(server: &mut Server, of: ClientId, how: How, epoch: Epoch) -> Message {
     let key = Some("/key".parse().expect("a key"));
     let inner = Get { request_id: 5, slot: 0, key, validator: Validator::None }.encode();
     let forward = Forward {
+        resume: None,
         request_id: 7,
         client: of,
         term: epoch.term,
@@ -185,7 +187,7 @@ fn a_takeover_is_exempt_from_the_capacity_and_releases_the_former_primary() {
     let peer = peer("b");
     // A third server, idle, will be the alternate: the former primary is not, and must be released.
     let third = Link::Server(name("c"), 0);
-    server.handle_peer_up(now(0), &name("c"), 1);
+    server.handle_peer_up(now(0), &name("c"), 1, VERSION);
     server.handle_message(now(0), &third, Message::Status(status("c", 0, 9)));
     server.handle_message(now(0), &peer, Message::Status(status("b", 8, 9)));
     let theirs = Epoch::new(3, name("b"));

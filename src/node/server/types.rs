@@ -89,6 +89,8 @@ pub enum Output {
         request_id: u64,
         /// Whose bytes.
         version: Arc<Version>,
+        /// The first of them.
+        offset: u64,
     },
     /// Send the bytes of an unmirrored item, from where the retrieval left them.
     SendUnmirrored {

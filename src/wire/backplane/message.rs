@@ -17,6 +17,30 @@ pub struct Holding {
     pub entries: u64,
 }
 
+/// What a server answers when it is asked who holds a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// It knows nothing of the client.
+    Nothing,
+    /// It holds a mirror.
+    Mirror(Holding),
+    /// It holds none, and has let go of the client in this epoch: nothing lower is true of it.
+    Released(Epoch),
+}
+
+impl Holds {
+    /// The first protocol version that knows [`Holds::Released`].
+    pub const RELEASED_SINCE: u64 = 2;
+
+    /// The mirror, if there is one.
+    pub fn mirror(self) -> Option<Holding> {
+        match self {
+            Self::Mirror(holding) => Some(holding),
+            Self::Nothing | Self::Released(_) => None,
+        }
+    }
+}
+
 /// Every frame of the backplane but the hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -138,8 +162,8 @@ pub enum Message {
         query: u64,
         /// Whose.
         client: ClientId,
-        /// The mirror, if any.
-        holding: Option<Holding>,
+        /// What there is.
+        holds: Holds,
     },
     /// Are you there?
     Ping {
@@ -162,7 +186,7 @@ impl Message {
     /// The type of the frame that carries it.
     pub fn frame_type(&self) -> FrameType {
         match self {
-            Self::Forward(_) => FrameType::Forward,
+            Self::Forward(forward) => forward.frame_type(),
             Self::Reply { .. } => FrameType::Reply,
             Self::NotOwner { .. } => FrameType::NotOwner,
             Self::HandedOn { .. } => FrameType::HandedOn,

@@ -6,9 +6,9 @@ mod message;
 mod payload;
 mod status;
 
-pub use forward::{Forward, How, MAX_FORMER, UseCachedBy};
+pub use forward::{Forward, How, MAX_FORMER, Resume, UseCachedBy};
 pub use hello::{Purpose, Role, ServerHello};
-pub use message::{Holding, Message};
+pub use message::{Holding, Holds, Message};
 pub use payload::{answer_reserved, gather_reply, use_cached_frame};
 pub use status::{MAX_ADDRESS, SelfState, Status};
 

@@ -1,7 +1,7 @@
 //! How the fields of each [`Message`] are written and read.
 
 use super::forward::{decode_former, encode_former};
-use super::{Forward, Holding, Message, Status, UseCachedBy};
+use super::{Forward, Holding, Holds, Message, Status, UseCachedBy};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use crate::wire::gather::Gather;
@@ -68,10 +68,10 @@ impl Message {
                 put::varint(out, *query);
                 client.encode(out);
             }
-            Self::Holds { query, client, holding } => {
+            Self::Holds { query, client, holds } => {
                 put::varint(out, *query);
                 client.encode(out);
-                Holding::encode_option(holding.as_ref(), out);
+                holds.encode(out);
             }
         }
     }
@@ -82,7 +82,7 @@ impl Message {
     ) -> Result<Self, DecodeError> {
         let number = |reader: &mut Reader, what| reader.varint(what, MAX_VARINT);
         Ok(match kind {
-            FrameType::Forward => Self::Forward(Forward::decode(reader)?),
+            FrameType::Forward | FrameType::Resume => Self::Forward(Forward::decode(kind, reader)?),
             FrameType::Reply => Self::decode_reply(reader)?,
             FrameType::NotOwner => Self::NotOwner {
                 request_id: number(reader, "request id")?,
@@ -174,27 +174,32 @@ impl Message {
     fn decode_holds(reader: &mut Reader) -> Result<Self, DecodeError> {
         let query = reader.varint("query", MAX_VARINT)?;
         let client = ClientId::decode(reader)?;
-        Ok(Self::Holds { query, client, holding: Holding::decode_option(reader)? })
+        Ok(Self::Holds { query, client, holds: Holds::decode(reader)? })
     }
 }
 
-impl Holding {
-    fn encode_option(holding: Option<&Self>, out: &mut BytesMut) {
-        match holding {
-            None => out.put_u8(0),
-            Some(holding) => {
+impl Holds {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Nothing => out.put_u8(0),
+            Self::Mirror(holding) => {
                 out.put_u8(if holding.as_primary { 1 } else { 2 });
                 holding.assignment.encode(out);
                 put::limited(out, holding.entries, MAX_SLOTS);
             }
+            Self::Released(epoch) => {
+                out.put_u8(3);
+                epoch.encode(out);
+            }
         }
     }
 
-    fn decode_option(reader: &mut Reader) -> Result<Option<Self>, DecodeError> {
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         let as_primary = match reader.byte("presence of a mirror")? {
-            0 => return Ok(None),
+            0 => return Ok(Self::Nothing),
             1 => true,
             2 => false,
+            3 => return Epoch::decode(reader).map(Self::Released),
             found => {
                 let what = "presence of a mirror";
                 return Err(DecodeError::Unknown { what, found: found.into() });
@@ -202,7 +207,7 @@ impl Holding {
         };
         let assignment = Assignment::decode(reader)?;
         let entries = reader.varint("mirror entries", MAX_SLOTS)?;
-        Ok(Some(Self { as_primary, assignment, entries }))
+        Ok(Self::Mirror(Holding { as_primary, assignment, entries }))
     }
 }
 

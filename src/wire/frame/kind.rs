@@ -53,11 +53,12 @@ pub enum FrameType {
     Ping = 0x55,
     Pong = 0x56,
     Cancel = 0x57,
+    Resume = 0x58,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 42] = {
+    pub const ALL: [Self; 43] = {
         use FrameType::*;
         [
             Hello,
@@ -102,6 +103,7 @@ impl FrameType {
             Ping,
             Pong,
             Cancel,
+            Resume,
         ]
     };
 

@@ -3,6 +3,7 @@
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_INLINE_BODY, MAX_PAYLOAD};
 use crate::wire::headers::MAX_HEADER_BLOCK;
+use crate::wire::types::Tag;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// How the bytes of a full reply travel.
@@ -106,4 +107,18 @@ pub fn has_streamed_body(frame: &Frame) -> bool {
     };
     frame.kind() == FrameType::Full
         && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
+}
+
+/// The version whose bytes a FULL reply announces on a stream of their own. `None` where they
+/// travel otherwise, or their version is only known at their end.
+pub fn streamed_tag(frame: &Frame) -> Option<Tag> {
+    let read = || {
+        let mut reader = frame.payload();
+        reader.varint("request id", MAX_VARINT)?;
+        let tag = Tag::decode(&mut reader)?;
+        reader.bytes("header block", MAX_HEADER_BLOCK)?;
+        Ok::<_, DecodeError>((tag, reader.byte("body kind")?))
+    };
+    let (tag, kind) = read().ok().filter(|_| frame.kind() == FrameType::Full)?;
+    (kind == BODY_STREAM).then_some(tag)
 }

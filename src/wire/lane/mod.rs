@@ -4,6 +4,6 @@ mod body;
 mod reply;
 mod request;
 
-pub use body::{Body, BodyStart, has_streamed_body};
+pub use body::{Body, BodyStart, has_streamed_body, streamed_tag};
 pub use reply::{ErrorCode, Outcome, Reply};
 pub use request::{CALL_IDEMPOTENT, Get, MAX_SLOTS, Validator, is_idempotent};
