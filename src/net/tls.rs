@@ -17,6 +17,8 @@ mod tests;
 #[cfg(feature = "server")]
 pub(crate) use backplane::{Backplane, dial_name, peer_may_be};
 pub(crate) use error::TlsError;
+#[cfg(feature = "server")]
+pub(crate) use pem::private_key;
 
 use crate::config::bundled;
 use quinn::crypto::rustls::QuicClientConfig;

@@ -15,6 +15,8 @@ pub enum Fault {
     StaleSlot,
     /// A call is sent again when its server is lost.
     ResentCall,
+    /// A router leaves PINGs of its clients unanswered.
+    NoPong,
     /// A server's worker serves clients that another one owns.
     WrongOwner,
     /// A call that may not be repeated is hedged.

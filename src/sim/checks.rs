@@ -36,6 +36,8 @@ pub enum Check {
     Mirror,
     /// A reply was misunderstood although nothing was ever lost.
     Misunderstood,
+    /// A client suspected a router although none has failed.
+    Suspicion,
     /// A request was not answered, or not by use-cached, where one failure must not show.
     Failover,
     /// A call that may not be repeated was executed twice.
@@ -69,6 +71,7 @@ impl std::fmt::Display for Check {
             Self::Epoch => "epochs only grow",
             Self::Mirror => "mirrors hold versions of their keys",
             Self::Misunderstood => "no misunderstanding without a loss",
+            Self::Suspicion => "no router that lives is suspected",
             Self::Failover => "one failure does not show",
             Self::CallRepeated => "a call is executed at most once",
             Self::CallDisowned => "a refused call is never executed",
@@ -145,6 +148,10 @@ impl World {
         }
         if statistics.violations > 0 {
             self.fail(Check::Protocol, format!("client {place} closed its session for it"));
+        }
+        let routers_live = self.plan.mood != Mood::Rough && !self.router_failed;
+        if routers_live && statistics.suspicions > 0 {
+            self.fail(Check::Suspicion, format!("client {place} tried another router"));
         }
         // A disk that lied was believed for one reply.
         let misread = statistics.damaged_items;

@@ -42,6 +42,8 @@ pub(super) struct Ticket {
 pub(super) struct ClientProcess {
     pub(super) machine: Option<Client>,
     connection: Option<ConnectionId>,
+    /// The connection that is being made.
+    dialled: Option<ConnectionId>,
     pub(super) disk: Disk,
     pub(super) tickets: BTreeMap<u64, Ticket>,
     /// Keys that are being asked for, since when: a further get shares the answer.
@@ -59,6 +61,7 @@ impl ClientProcess {
         Self {
             machine: None,
             connection: None,
+            dialled: None,
             disk,
             tickets: BTreeMap::new(),
             shared: BTreeMap::new(),
@@ -117,6 +120,7 @@ impl World {
         let process = &mut self.clients[place];
         process.machine = None;
         process.connection = None;
+        process.dialled = None;
         process.tickets.clear();
         process.shared.clear();
         process.seen = None;
@@ -150,16 +154,24 @@ impl World {
     }
 
     pub(super) fn client_connected(&mut self, place: usize, id: ConnectionId) {
-        if self.clients[place].connection == Some(id) {
+        let process = &mut self.clients[place];
+        if process.dialled.take_if(|dialled| *dialled == id).is_some() {
+            if let Some(before) = process.connection.replace(id) {
+                self.give_up(before, DIALLER);
+            }
             self.with_client(place, |machine, now| machine.handle_connected(now));
         }
     }
 
     pub(super) fn client_lost(&mut self, place: usize, id: ConnectionId) {
-        if self.clients[place].connection == Some(id) {
-            self.clients[place].connection = None;
+        let process = &mut self.clients[place];
+        if process.connection.take_if(|connection| *connection == id).is_some() {
             self.with_client(place, |machine, now| {
                 machine.handle_disconnected("the connection broke", now);
+            });
+        } else if process.dialled.take_if(|dialled| *dialled == id).is_some() {
+            self.with_client(place, |machine, now| {
+                machine.handle_unreachable(None, "nobody is there", now);
             });
         }
     }
@@ -187,6 +199,13 @@ impl World {
             Err(_) => frame,
         };
         self.trace.got(self.now, Host::Client(place), "router", text);
+    }
+
+    /// A piece of a body came, of which the machine hears only at its end.
+    pub(super) fn client_packets(&mut self, place: usize, id: ConnectionId) {
+        if self.clients[place].connection == Some(id) {
+            self.with_client(place, |machine, now| machine.handle_packets(now));
+        }
     }
 
     /// The stream of a body ended, or broke off.
@@ -236,17 +255,20 @@ impl World {
         let host = Host::Client(place);
         match output {
             Output::Connect { router } => {
-                if let Some(id) = self.clients[place].connection.take() {
-                    self.give_up(id, DIALLER);
-                }
-                self.clients[place].connection = Some(self.dial(host, 0, Host::Router(router)));
+                let dialled = self.dial(host, 0, Host::Router(router));
+                let before = self.clients[place].dialled.replace(dialled);
+                assert!(before.is_none(), "one attempt at a time");
+            }
+            Output::StopConnecting => {
+                let dialled = self.clients[place].dialled.take();
+                self.give_up(dialled.expect("an attempt"), DIALLER);
             }
             Output::SendSession(frame) => self.send_of_client(place, Stream::First, &frame),
             Output::SendLane(frame) => self.send_of_client(place, Stream::Lane, &frame),
             Output::Close { .. } => {
-                if let Some(id) = self.clients[place].connection.take() {
-                    self.give_up(id, DIALLER);
-                }
+                let process = &mut self.clients[place];
+                let ended = process.connection.take().or_else(|| process.dialled.take());
+                self.give_up(ended.expect("a connection, or an attempt"), DIALLER);
             }
             Output::Answer(answer) => self.take_answer(place, answer),
             Output::Load { slot } => {

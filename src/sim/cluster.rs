@@ -67,6 +67,8 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) steps: u64,
     pub(super) answers: u64,
+    /// In a story of one failure: a router was the one that failed.
+    pub(super) router_failed: bool,
     pub(super) failure: Option<(Check, String)>,
 }
 
@@ -95,6 +97,7 @@ impl World {
             trace,
             steps: 0,
             answers: 0,
+            router_failed: false,
             failure: None,
         };
         world.trace.line(BEGIN, || format!("{:?}", world.plan));

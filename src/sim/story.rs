@@ -21,7 +21,7 @@ pub(super) enum Stage {
     Rough,
     /// Every client asks for what it will ask for again.
     Warm,
-    /// One server has failed, or is about to.
+    /// One server or router has failed, or is about to.
     Struck,
     /// Everything is healed, and has time to find itself again.
     Settling,
@@ -100,10 +100,16 @@ impl World {
         3 * second
     }
 
-    /// One server fails in one way, and is back later.
+    /// One server, or one router if there is another, fails in one way, and is back later.
     fn strike(&mut self) -> Duration {
-        let place = self.random.random_range(0..self.servers.len());
-        self.fail_server(place);
+        if self.routers.len() > 1 && self.random.random_bool(0.5) {
+            self.router_failed = true;
+            let place = self.random.random_range(0..self.routers.len());
+            self.fail_router(place);
+        } else {
+            let place = self.random.random_range(0..self.servers.len());
+            self.fail_server(place);
+        }
         for place in 0..self.clients.len() {
             for delay in [self.between(0, 100), self.between(0, 4_000)] {
                 let (host, life) = (Host::Client(place), self.life(Host::Client(place)));

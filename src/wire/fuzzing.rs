@@ -9,7 +9,7 @@
 use super::backplane::{self, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use super::lane::{self, Body, BodyStart, Get, Outcome, Reply};
-use super::session::{Assigned, GoawayReason, Hello, Welcome};
+use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::token::{TOKEN_KEY_SIZE, Token, TokenKeys};
 use super::types::{Digest, Key};
 use super::{DecodeError, HeaderBlock};
@@ -77,6 +77,8 @@ pub fn session(bytes: &[u8]) {
         FrameType::Goaway => {
             survives(&frame, |f| GoawayReason::decode(f.payload()), |reason| reason.encode())
         }
+        FrameType::Ping => survives(&frame, |f| Ping::decode(f.payload()), |ping| ping.encode()),
+        FrameType::Pong => survives(&frame, |f| Ping::decode(f.payload()), |ping| ping.answer()),
         _ => {}
     }
 }

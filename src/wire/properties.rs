@@ -6,7 +6,7 @@ use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
 use super::gather::Gather;
 use super::lane::{BodyStart, Get, Outcome, Reply};
-use super::session::{Assigned, GoawayReason, Hello, Welcome};
+use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::strategies;
 use super::token::Token;
 use super::types::{Name, Tag};
@@ -82,6 +82,12 @@ proptest! {
     #[test]
     fn assignments_survive(value in strategies::assigned()) {
         prop_assert_eq!(Assigned::decode(received(&value.encode()).payload()), Ok(value));
+    }
+
+    #[test]
+    fn pings_and_their_answers_survive(value in strategies::ping()) {
+        prop_assert_eq!(Ping::decode(received(&value.encode()).payload()), Ok(value));
+        prop_assert_eq!(Ping::decode(received(&value.answer()).payload()), Ok(value));
     }
 
     #[test]
@@ -214,6 +220,7 @@ fn decodes(frame: &Frame) -> bool {
         FrameType::Welcome => Welcome::decode(frame.payload()).is_ok(),
         FrameType::Assigned => Assigned::decode(frame.payload()).is_ok(),
         FrameType::Goaway => GoawayReason::decode(frame.payload()).is_ok(),
+        FrameType::Ping | FrameType::Pong => Ping::decode(frame.payload()).is_ok(),
         FrameType::Get => Get::decode(frame.payload()).is_ok(),
         FrameType::Body => BodyStart::decode(frame.payload()).is_ok(),
         FrameType::ServerHello | FrameType::ServerWelcome => {

@@ -9,7 +9,7 @@ use super::codec::MAX_VARINT;
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
 use super::lane::{Body, BodyStart, ErrorCode, Get, MAX_SLOTS, Outcome, Reply, Validator};
-use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Welcome};
+use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Ping, Welcome};
 use super::token::Token;
 use super::types::{
     Assignment, ClientId, Digest, Epoch, Fingerprint, Key, MAX_CHANGE, MAX_TERM, Name, Tag,
@@ -101,6 +101,10 @@ pub(crate) fn welcome() -> impl Strategy<Value = Welcome> {
 
 pub(crate) fn assigned() -> impl Strategy<Value = Assigned> {
     (sealed(), assignment()).prop_map(|(token, assignment)| Assigned { token, assignment })
+}
+
+pub(crate) fn ping() -> impl Strategy<Value = Ping> {
+    number().prop_map(|number| Ping { number })
 }
 
 pub(crate) fn goaway() -> impl Strategy<Value = GoawayReason> {
@@ -329,6 +333,7 @@ pub(crate) fn frame() -> BoxedStrategy<Frame> {
         welcome().prop_map(|welcome| welcome.encode()),
         assigned().prop_map(|assigned| assigned.encode()),
         goaway().prop_map(|reason| reason.encode()),
+        ping().prop_map(Ping::encode),
         get().prop_map(|get| get.encode()),
         reply().prop_map(|reply| reply.encode()),
         body_start().prop_map(|start| start.encode()),

@@ -49,10 +49,17 @@ pub(super) struct Driver {
     pub(super) node: Node,
     pub(super) clock: Clock,
     pub(super) routers: Vec<SocketAddr>,
-    /// The router that was dialled last.
+    /// The router that `link` leads to.
     pub(super) router: usize,
     pub(super) dialer: Dialer,
+    /// The connection of the session.
     pub(super) link: Link,
+    /// The router that was dialled last.
+    pub(super) dialled: usize,
+    /// The connection that is being made, while the session's stands or none does.
+    pub(super) dialling: Link,
+    /// Packets that had come over `link` when it was last looked at.
+    pub(super) packets: u64,
     pub(super) storage: Storage,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) open: HashMap<u64, Open>,
@@ -89,11 +96,9 @@ impl Driver {
             let turn = tokio::select! {
                 command = self.commands.recv() => self.commands(command),
                 event = self.link.next() => self.link_events(event),
+                event = self.dialling.next() => self.dial_ended(event),
                 event = self.storage.next() => self.storage_event(event),
-                () = tokio::time::sleep_until(due.into()) => {
-                    self.node.handle_timeout(self.clock.now());
-                    Turn::Next
-                }
+                () = tokio::time::sleep_until(due.into()) => self.timeout(),
             };
             if let Turn::Last(end) = turn {
                 break end;
@@ -101,6 +106,7 @@ impl Driver {
         };
         self.act();
         self.link.close(CloseCode::Done, "the client is closed");
+        self.dialling = Link::Down;
         self.storage.finish().await;
         self.dialer.finish(CLOSE_TIMEOUT).await;
         // Whoever waits may have stopped waiting meanwhile.
@@ -137,6 +143,39 @@ impl Driver {
         Turn::Next
     }
 
+    fn timeout(&mut self) -> Turn {
+        let now = self.clock.now();
+        let packets = self.link.packets();
+        if packets != self.packets {
+            self.packets = packets;
+            self.node.handle_packets(now);
+        }
+        self.node.handle_timeout(now);
+        Turn::Next
+    }
+
+    /// The attempt to connect has ended, in one way or the other.
+    fn dial_ended(&mut self, event: Event) -> Turn {
+        let now = self.clock.now();
+        match event {
+            Event::Lost(lost) => {
+                let address = self.routers[self.dialled];
+                tracing::debug!("router {address}: {}", lost.reason);
+                self.note_attempt(self.dialled, &lost.reason);
+                let reason = format!("{address}: {}", lost.reason);
+                self.node.handle_unreachable(lost.code, &reason, now);
+            }
+            // The only other event of a link that was not up.
+            _ => {
+                self.link.close(CloseCode::Done, "another router answers");
+                self.link = std::mem::replace(&mut self.dialling, Link::Down);
+                (self.router, self.packets) = (self.dialled, 0);
+                self.node.handle_connected(now);
+            }
+        }
+        Turn::Next
+    }
+
     fn link_events(&mut self, first: Event) -> Turn {
         self.link_event(first);
         for _ in 0..MAX_TURN {
@@ -151,7 +190,7 @@ impl Driver {
     fn link_event(&mut self, event: Event) {
         let now = self.clock.now();
         match event {
-            Event::Connected => self.node.handle_connected(now),
+            Event::Connected => unreachable!("the session's connection stands already"),
             Event::Lost(lost) => self.lost(lost),
             Event::Violation(why) => self.node.handle_violation(&why, now),
             Event::Session(frame) => self.node.handle_session_frame(&frame, now),
@@ -171,7 +210,7 @@ impl Driver {
         self.link.close(CloseCode::Done, "");
         let address = self.routers[self.router];
         tracing::debug!("router {address}: {}", lost.reason);
-        self.note_attempt(&lost.reason);
+        self.note_attempt(self.router, &lost.reason);
         let (reason, now) = (format!("{address}: {}", lost.reason), self.clock.now());
         match lost.code {
             Some(code) => self.node.handle_closed(code, &reason, now),
@@ -179,9 +218,9 @@ impl Driver {
         }
     }
 
-    fn note_attempt(&mut self, why: &str) {
+    fn note_attempt(&mut self, router: usize, why: &str) {
         if let Some(first) = &mut self.first {
-            first.attempts.push((self.routers[self.router], why.to_owned()));
+            first.attempts.push((self.routers[router], why.to_owned()));
         }
     }
 
@@ -207,15 +246,14 @@ impl Driver {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Connect { router } => {
-                    self.router = router;
-                    self.link = self.dialer.dial(self.routers[router]);
+                    self.dialled = router;
+                    self.dialling = self.dialer.dial(self.routers[router]);
                 }
+                Output::StopConnecting => self.dialling = Link::Down,
                 Output::SendSession(frame) => self.link.send_session(&frame),
                 Output::SendLane(frame) => self.link.send_lane(&frame),
                 Output::Close { code, reason } => {
-                    tracing::debug!("router {}: {reason}", self.routers[self.router]);
-                    self.note_attempt(&reason);
-                    self.link.close(code, &reason);
+                    self.close(code, &reason);
                 }
                 Output::Answer(answer) => self.answer(answer),
                 Output::Load { slot } => self.storage.load(slot),
@@ -225,6 +263,16 @@ impl Driver {
             }
         }
         self.publish();
+    }
+
+    /// Ends what connection there is, or else the attempt to make one.
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        let stands = !self.link.is_down();
+        let router = if stands { self.router } else { self.dialled };
+        tracing::debug!("router {}: {reason}", self.routers[router]);
+        self.note_attempt(router, reason);
+        let link = if stands { &mut self.link } else { &mut self.dialling };
+        link.close(code, reason);
     }
 
     fn answer(&mut self, answer: Answer) {

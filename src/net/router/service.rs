@@ -80,13 +80,14 @@ impl RouterService {
         let tls = tls::public_server(&config.tls.cert, &config.tls.key, &[ALPN])?;
         let member = Backplane::load(&config.backplane, Role::Router, &config.name)?;
         let (address, workers) = (config.listen, config::worker_count(config.workers));
-        let public = PortGroup::bind(address, workers, Steering::Public)
+        let (private, steering) = (tls::private_key(&config.tls.key)?, Steering::Public);
+        let public = PortGroup::bind(address, workers, steering)
             .map_err(|error| StartError::Bind { address, error })?;
         let clock = Clock::new();
         let (inspectors, inspections) = inspect::channels(public.workers());
         let plan = Arc::new(Plan {
             accepting: endpoint::public_accepting(tls::quic_server(tls)),
-            secrets: EndpointSecrets::random(Steering::Public),
+            secrets: EndpointSecrets::of_member(private.secret_der(), &config.name, steering),
             dialling: tls::quic_client(member.client_config()),
             keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
             shared: Arc::default(),

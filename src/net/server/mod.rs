@@ -103,7 +103,8 @@ impl ServerService {
     ) -> Result<Self, StartError> {
         let member = Backplane::load(&config.backplane, Role::Server, &config.name)?;
         let (address, workers) = (config.listen, config::worker_count(config.workers));
-        let port = PortGroup::bind(address, workers, Steering::Backplane)
+        let (private, steering) = (tls::private_key(&config.backplane.key)?, Steering::Backplane);
+        let port = PortGroup::bind(address, workers, steering)
             .map_err(|error| StartError::Bind { address, error })?;
         let clock = Clock::new();
         let (inspectors, inspections) = inspect::channels(port.workers());
@@ -111,7 +112,7 @@ impl ServerService {
             admin,
             source,
             accepting: endpoint::backplane_accepting(tls::quic_server(member.server_config())),
-            secrets: EndpointSecrets::random(Steering::Backplane),
+            secrets: EndpointSecrets::of_member(private.secret_der(), &config.name, steering),
             dialling: tls::quic_client(member.client_config()),
             tally: Arc::default(),
             clock,

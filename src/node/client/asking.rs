@@ -23,6 +23,7 @@ impl Client {
             return self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
         }
         self.requests.add(ticket, key, policy, now + self.config.request_timeout);
+        self.rest_unless_waiting(now);
         self.send();
     }
 

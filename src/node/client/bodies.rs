@@ -16,6 +16,7 @@ const TRAILING_TAG: usize = 16;
 impl Client {
     /// The body of a request came, whole, on its own stream: what followed the BODY frame.
     pub fn handle_body(&mut self, request_id: u64, offset: u64, bytes: Bytes, now: Time) {
+        self.heard(now);
         let Some(index) = self.requests.find(request_id) else {
             return self.count_stray(request_id);
         };
@@ -52,6 +53,7 @@ impl Client {
     /// The body of a request broke off after so many bytes. Without a request id, because not even
     /// the BODY frame came, every body that is still to come may be the one.
     pub fn handle_body_failed(&mut self, request_id: Option<u64>, received: u64, now: Time) {
+        self.heard(now);
         let indexes = match request_id {
             Some(id) => Vec::from_iter(self.requests.find(id)),
             None => {

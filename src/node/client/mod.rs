@@ -13,6 +13,7 @@ mod asking;
 mod bodies;
 mod cache;
 mod error;
+mod pulse;
 mod replies;
 mod requests;
 mod session;
@@ -29,10 +30,11 @@ pub use types::{
     ValidatorKind, ValidatorPolicy,
 };
 
-use crate::wire::session::{Assigned, GoawayReason, Welcome};
+use crate::wire::session::{Assigned, GoawayReason, Ping, Welcome};
 use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Tag, Time};
 use bytes::Bytes;
 use cache::Cache;
+use pulse::Pulse;
 use requests::{Requests, Stage};
 use session::{Due, Session};
 use std::collections::VecDeque;
@@ -41,6 +43,7 @@ use std::collections::VecDeque;
 pub struct Client {
     config: Config,
     session: Session,
+    pulse: Pulse,
     cache: Cache,
     requests: Requests,
     outputs: VecDeque<Output>,
@@ -59,6 +62,7 @@ impl Client {
         let max_memory = if config.persist { config.max_memory_bytes } else { u64::MAX };
         let mut client = Self {
             session: Session::new(&config, saved.token, seed, now),
+            pulse: Pulse::new(now),
             cache: Cache::new(config.max_cache_bytes, max_memory, config.persist),
             requests: Requests::default(),
             outputs: VecDeque::new(),
@@ -75,6 +79,9 @@ impl Client {
 
     /// The connection that was asked for stands; the session stream and the lane are open.
     pub fn handle_connected(&mut self, now: Time) {
+        if self.session.is_open() {
+            self.change_router(now);
+        }
         if let Some(hello) = self.session.connected(now) {
             self.outputs.push_back(Output::SendSession(hello));
             self.send();
@@ -117,6 +124,11 @@ impl Client {
     }
 
     fn session_frame(&mut self, frame: &Frame, now: Time) -> Result<(), String> {
+        if frame.kind() == FrameType::Pong {
+            self.pong(Ping::decode(frame.payload()).map_err(say)?, now);
+            return Ok(());
+        }
+        self.heard(now);
         match frame.kind() {
             FrameType::Welcome => self.welcome(Welcome::decode(frame.payload()).map_err(say)?, now),
             FrameType::Assigned => self.assigned(frame),
@@ -137,7 +149,8 @@ impl Client {
     }
 
     fn welcome(&mut self, welcome: Welcome, now: Time) -> Result<(), String> {
-        self.session.welcomed(welcome, now)?;
+        let greeting = self.session.welcomed(welcome, now)?;
+        self.pulse.begin(greeting, now);
         let (_, slots) = self.session.allowance().expect("a welcomed client may ask");
         for index in self.requests.indexes(|request| request.slot.is_some()) {
             let slot = self.requests[index].slot.expect("it was asked for");
@@ -172,6 +185,7 @@ impl Client {
     /// There will be no session any more.
     fn end(&mut self, error: Error) {
         self.forget_session();
+        self.end_attempt();
         self.session.end();
         for index in self.requests.indexes(|_| true) {
             self.finish(index, Err(error.clone()));
@@ -201,17 +215,9 @@ impl Client {
             None => {}
         }
         self.give_up_silent_router(now);
+        self.rest_unless_waiting(now);
         self.send();
-    }
-
-    /// Half of all that the router allows is taken by requests that it never answered.
-    fn give_up_silent_router(&mut self, now: Time) {
-        let Some((in_flight, _)) = self.session.allowance() else {
-            return;
-        };
-        if self.requests.abandoned() * 2 > in_flight {
-            self.close(CloseCode::Done, "the router leaves requests unanswered".to_owned(), now);
-        }
+        self.beat(now);
     }
 
     /// The next thing to do.
@@ -221,7 +227,8 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.session.deadline().into_iter().chain(self.requests.deadline()).min()
+        let session = self.session.deadline().into_iter().chain(self.beat_deadline());
+        session.chain(self.requests.deadline()).min()
     }
 
     /// A version is on disk, so that its bytes may leave memory.
@@ -241,7 +248,7 @@ impl Client {
 
     fn lose_session(&mut self, reason: &str, now: Time) {
         self.forget_session();
-        if self.session.lost(reason, now) {
+        if !self.go_on_with_attempt(reason, now) && self.session.lost(reason, now) {
             self.connect(now);
         }
     }

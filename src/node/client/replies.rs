@@ -28,6 +28,7 @@ impl Client {
         if !self.session.is_open() {
             return;
         }
+        self.heard(now);
         if let Err(why) = self.lane_frame(frame, now) {
             return self.handle_violation(&why, now);
         }

@@ -143,18 +143,22 @@ pub struct Saved {
 /// What the machine wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Connect to the router with this index. Answered by `handle_connected`,
-    /// `handle_disconnected` or `handle_closed`.
+    /// Connect to the router with this index. Answered by `handle_connected` or
+    /// `handle_unreachable`. A connection that stands goes on meanwhile; once the new one stands it
+    /// is forgotten, and nothing of it may be handed in any more.
     Connect {
         /// Which of [`Config::routers`].
         router: usize,
     },
+    /// Give up the attempt to connect that is under way beside a connection that stands: nothing of
+    /// it may be handed in any more.
+    StopConnecting,
     /// Send on the session stream.
     SendSession(Frame),
     /// Send on the lane.
     SendLane(Frame),
-    /// Close the connection, or give up the attempt to make one, and forget it: nothing of it may
-    /// be handed in any more.
+    /// Close the connection that stands, and forget it; if none does, give up the attempt to make
+    /// one. Nothing of it may be handed in any more.
     Close {
         /// Why, for programs.
         code: CloseCode,
@@ -279,4 +283,6 @@ pub struct Statistics {
     pub lost_sessions: u64,
     /// Sessions that were closed because the router broke the protocol.
     pub violations: u64,
+    /// Times when the router was silent for so long that another connection was tried.
+    pub suspicions: u64,
 }

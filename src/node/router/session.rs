@@ -2,8 +2,9 @@
 
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
+use crate::node::Fault;
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
-use crate::wire::session::{CloseCode, GoawayReason, Hello, Welcome};
+use crate::wire::session::{CloseCode, GoawayReason, Hello, Ping, Welcome};
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
 use rand::Rng;
@@ -91,12 +92,26 @@ impl Router {
         let Some(known) = self.sessions.get(session.0) else {
             return;
         };
+        if frame.kind() == FrameType::Ping && !matches!(known.state, SessionState::New) {
+            return self.handle_ping(now, session, frame);
+        }
         if !matches!((&known.state, frame.kind()), (SessionState::New, FrameType::Hello)) {
             let reason = format!("a {:?} frame does not belong here", frame.kind());
             return self.close(now, session, CloseCode::ProtocolViolation, reason);
         }
         match Hello::decode(frame.payload()) {
             Ok(hello) => self.handle_hello(now, session, hello),
+            Err(error) => self.close(now, session, CloseCode::ProtocolViolation, error.to_string()),
+        }
+    }
+
+    /// A client asks whether this router lives: at once, whatever else the client waits for.
+    fn handle_ping(&mut self, now: Time, session: SessionId, frame: &Frame) {
+        match Ping::decode(frame.payload()) {
+            Ok(_) if self.config.planted.is(Fault::NoPong) => {}
+            Ok(ping) => {
+                self.outputs.push_back(Output::ToSession { session, frame: ping.answer() });
+            }
             Err(error) => self.close(now, session, CloseCode::ProtocolViolation, error.to_string()),
         }
     }

@@ -1,7 +1,7 @@
 //! `understudy bench failover`: what clients notice while something fails.
 //!
-//! For each event a cluster of processes of its own is started on loopback addresses, serves made-up
-//! files, and is asked for them at a steady pace; then the event strikes. See
+//! For each event a cluster of processes of its own is started on loopback addresses, serves files
+//! that were made up, and is asked for them at a steady pace; then the event strikes. See
 //! [`crate::load::failover`] for the load, and [`figures`] for what is told of it.
 
 mod cluster;
