@@ -27,9 +27,9 @@ impl Counters {
             values.filter_map(|value| value.parse::<u64>().ok()).sum()
         };
         Self {
-            hedges: sum("router_hedges"),
-            hedged_wins: sum("router_hedged_wins"),
-            resumed_bodies: sum("router_resumed_bodies"),
+            hedges: sum("hedges"),
+            hedged_wins: sum("hedge_wins"),
+            resumed_bodies: sum("resumed_bodies"),
             takeovers: sum("takeovers"),
             released_clients: sum("released_clients"),
         }
@@ -66,8 +66,8 @@ mod tests {
 # TYPE understudy_takeovers counter
 understudy_takeovers_total 7
 understudy_takeovers_total_of_another 100
-understudy_router_hedges_total{why=\"a\"} 2
-understudy_router_hedges_total{why=\"b\"} 3
+understudy_hedges_total{why=\"a\"} 2
+understudy_hedges_total{why=\"b\"} 3
 understudy_taken_over_clients_total 9
 # EOF
 ";

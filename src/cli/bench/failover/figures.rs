@@ -11,6 +11,9 @@ use std::time::Duration;
 const PERCENTILES: [(&str, f64); 6] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999), ("max", 1.0)];
 
+/// The slowest answers that are told one by one.
+const SLOWEST: usize = 8;
+
 /// What happened when, and to whom.
 pub(super) struct Story {
     /// From the start of the load: when it struck, and until when answers are looked at in
@@ -27,10 +30,13 @@ pub(super) struct Figures {
     pub(super) requests: usize,
     pub(super) failed: usize,
     pub(super) wrong: usize,
-    /// Small answers that were planned in the window; those of the whole run; and large ones.
+    /// Small answers that were open in the window, or planned in it; those of the whole run; and
+    /// large ones.
     pub(super) window: Latencies,
     pub(super) small: Latencies,
     pub(super) large: Latencies,
+    /// The small answers that took longest.
+    pub(super) slowest: Vec<Sample>,
     /// Of the struck clients, from the event on, by kind of validator.
     pub(super) use_cached: [Share; KINDS.len()],
     /// How many clients were struck.
@@ -59,7 +65,10 @@ impl Figures {
         let Samples { all, reasons } = samples;
         let of = |outcome| all.iter().filter(|sample| sample.outcome == outcome).count();
         let small = |sample: &Sample| sample.class.is_small();
-        let in_window = |sample: &Sample| story.window.contains(&sample.planned);
+        let in_window = |sample: &Sample| {
+            let Range { start, end } = story.window;
+            sample.planned < end && sample.planned + sample.latency >= start
+        };
         let share = |kind| {
             let class = Class::Held(kind);
             let after = |sample: &&Sample| {
@@ -80,6 +89,7 @@ impl Figures {
             large: Latencies::of(&all, |sample| !small(sample)),
             use_cached: KINDS.map(share),
             struck: story.struck.len(),
+            slowest: slowest(&all),
             asked_again: all.iter().filter(|sample| sample.attempts > 1).count(),
             sent_again: all.iter().map(|sample| sample.sent_again).sum(),
             counters: story.counters,
@@ -108,7 +118,15 @@ impl Figures {
         });
         let Counters { hedges, hedged_wins, resumed_bodies, takeovers, released_clients } =
             self.counters;
+        let slowest = self.slowest.iter().map(|sample| {
+            json!({
+                "planned_s": sample.planned.as_secs_f64(),
+                "latency_us": microseconds(sample.latency),
+                "client": sample.client,
+            })
+        });
         json!({
+            "slowest_small": slowest.collect::<Vec<_>>(),
             "requests": self.requests,
             "failed": self.failed,
             "wrong_bytes": self.wrong,
@@ -147,7 +165,6 @@ impl Latencies {
     }
 
     fn json(&self) -> Value {
-        let microseconds = |latency: Duration| latency.as_secs_f64() * 1e6;
         let percentiles = PERCENTILES
             .into_iter()
             .map(|(name, quantile)| (name.to_owned(), self.at(quantile).map(microseconds).into()));
@@ -161,6 +178,17 @@ impl Share {
     pub(super) fn percent(self) -> Option<f64> {
         percent(self.use_cached, self.requests)
     }
+}
+
+fn microseconds(latency: Duration) -> f64 {
+    latency.as_secs_f64() * 1e6
+}
+
+/// The small answers that took longest, the slowest first.
+fn slowest(samples: &[Sample]) -> Vec<Sample> {
+    let mut small: Vec<_> = samples.iter().filter(|sample| sample.class.is_small()).collect();
+    small.sort_unstable_by_key(|sample| std::cmp::Reverse(sample.latency));
+    small.into_iter().take(SLOWEST).copied().collect()
 }
 
 fn percent(part: usize, whole: usize) -> Option<f64> {
