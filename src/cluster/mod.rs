@@ -5,8 +5,10 @@
 
 mod board;
 mod choice;
+mod policy;
 mod tally;
 
 pub use board::{Board, Member};
 pub use choice::{Choice, Weighed};
+pub use policy::Policy;
 pub use tally::{Count, Tally};

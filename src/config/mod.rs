@@ -47,7 +47,7 @@ pub(crate) use load::{Located, load_located};
 pub use {
     load::{Config, load, load_router, load_server},
     problem::{ConfigErrors, Problem},
-    router::{PoolPolicy, RouterConfig, RouterLimits, RouterPool, TokenKeyBytes},
+    router::{RouterConfig, RouterLimits, RouterPool, TokenKeyBytes},
     server::{Freshness, ServerConfig, ServerPool, SourceConfig},
     shared::{BackplaneFiles, MAX_WORKERS, TlsFiles, worker_count},
     values::PeerAddress,

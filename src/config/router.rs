@@ -4,6 +4,7 @@ use super::files::read_bounded;
 use super::section::{Located, Section};
 use super::shared::{self, BackplaneFiles, TlsFiles};
 use super::values::PeerAddress;
+use crate::cluster::Policy;
 use crate::wire::Name;
 use crate::wire::lane::MAX_SLOTS;
 use crate::wire::session::Versions;
@@ -78,14 +79,7 @@ pub struct RouterPool {
     /// What it is called; servers must call theirs the same.
     pub name: Name,
     /// How a new client gets its server.
-    pub policy: PoolPolicy,
-}
-
-/// How a new client gets its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolPolicy {
-    /// The next one in order that is below its threshold.
-    Next,
+    pub policy: Policy,
 }
 
 /// What clients may do.
@@ -215,16 +209,16 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
 fn read_pool(root: &Section<'_>) -> Option<RouterPool> {
     let default_name = || Name::new(super::load::DEFAULT_POOL).ok();
     let Some(section) = root.only_section("pool") else {
-        return Some(RouterPool { name: default_name()?, policy: PoolPolicy::Next });
+        return Some(RouterPool { name: default_name()?, policy: Policy::Next });
     };
     let name = shared::name(&section, "name", default_name);
-    let policy = section.parsed("policy", "use \"next\"", |text| match text {
-        "next" => Ok(PoolPolicy::Next),
-        "least-loaded" => Err("this policy is not available yet".to_owned()),
+    let policy = section.parsed("policy", "use \"next\" or \"least-loaded\"", |text| match text {
+        "next" => Ok(Policy::Next),
+        "least-loaded" => Ok(Policy::LeastLoaded),
         _ => Err("this is not a policy".to_owned()),
     });
     section.finish(|key| shared::foreign(key, &["source"], "a server's [[pool]]"));
-    let policy = policy.map_or(PoolPolicy::Next, |policy| policy.value);
+    let policy = policy.map_or(Policy::Next, |policy| policy.value);
     Some(RouterPool { name: name?, policy })
 }
 

@@ -21,8 +21,6 @@ pub enum Fault {
     WrongOwner,
     /// A call that may not be repeated is hedged.
     HedgedCall,
-    /// An alternate's refusal to answer a hedge is taken for the answer.
-    StandbyErrorWins,
     /// A server goes on with a body although it has another version of the item.
     ResumesAnyVersion,
 }

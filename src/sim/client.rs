@@ -1,5 +1,6 @@
 //! Processes of the client library: machine, disk, and an application that asks for items.
 
+use super::checks::Check;
 use super::cluster::World;
 use super::disk::Disk;
 use super::events::Event;
@@ -228,6 +229,10 @@ impl World {
         self.trace.bytes(&bytes);
         let who = Host::Client(place);
         self.trace.got(self.now, who, "router", &(start, bytes.len(), whole));
+        if whole && start.is_some() && !self.source.ever_was_body(&bytes) {
+            let what = format!("client {place} got {} bytes that never were an item", bytes.len());
+            return self.fail(Check::Body, what);
+        }
         self.with_client(place, |machine, now| match start {
             Some(start) if whole => {
                 machine.handle_body(start.request_id, start.offset, bytes, now);

@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens: how large the cluster is, how bad the network, how
 //! hot the workload.
 
+use crate::cluster::Policy;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub(super) struct Plan {
     pub(super) threshold: u64,
     pub(super) capacity: u64,
     pub(super) zones: bool,
+    pub(super) policy: Policy,
     /// Most workers that a router or a server has; each run of one draws how many.
     pub(super) most_workers: usize,
     /// How often a router is told that a server has fewer workers than it has.
@@ -91,6 +93,7 @@ impl Plan {
             threshold,
             capacity: if threshold == 1_000 { 1_000 } else { pick(random, &[8, 1_000]) },
             zones: random.random_bool(0.3),
+            policy: pick(random, &[Policy::Next, Policy::Next, Policy::LeastLoaded]),
             most_workers: pick(random, &[1, 3]),
             misled_chance: if rough { pick(random, &[0.0, 0.1, 0.3]) } else { 0.0 },
         }

@@ -90,6 +90,7 @@ impl World {
             self.random.fill_bytes(&mut seed);
             let config = RouterConfig {
                 pool: Name::new("default").expect("a name"),
+                policy: self.plan.policy,
                 limits: Limits {
                     slots: self.plan.slots,
                     in_flight: self.plan.in_flight,

@@ -78,6 +78,7 @@ impl Shell {
         rand::rng().fill_bytes(&mut seed);
         let node = crate::node::router::RouterConfig {
             pool: config.pool.name.clone(),
+            policy: config.pool.policy,
             limits: crate::wire::session::Limits {
                 slots: config.limits.slots,
                 in_flight: config.limits.in_flight,

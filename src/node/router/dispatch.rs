@@ -7,8 +7,9 @@
 use super::{Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, How, Status};
+use crate::wire::backplane::{Forward, How};
 use crate::wire::{ClientId, Time};
+use rand::Rng;
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
 const MAX_ATTEMPTS: u32 = 16;
@@ -212,42 +213,23 @@ impl Router {
         }
     }
 
-    /// Gives the next server in order the turn, and counts a client for it.
+    /// Chooses a server for a new client by the pool's policy, and counts the client for it.
     pub(super) fn choose_primary(&mut self) -> Option<ServerIndex> {
         // Another worker may choose at the same moment; then the turn is another one's.
         let mut chosen = None;
         for _ in 0..crate::assign::MAX_SERVERS {
-            let last = self.assignments.shared().last_given();
-            chosen = self.next_in_order(last);
-            if chosen.is_none_or(|next| self.assignments.shared().give(last, next)) {
+            let shared = self.assignments.shared();
+            let last = shared.last_given();
+            let after = last.map(|last| shared.names.name(last));
+            let draw = self.rng.next_u64();
+            let name = self.board.choose_primary(self.config.policy, after, draw)?;
+            chosen = shared.names.find(name);
+            if chosen.is_none_or(|next| shared.give(last, next)) {
                 break;
             }
         }
         let name = self.assignments.name(chosen?).clone();
         self.board.count_sent(&name);
         chosen
-    }
-
-    /// The next server in order that can take a fresh client: below its threshold, else below its
-    /// capacity, else any that can be reached, which will say BUSY itself.
-    fn next_in_order(&self, last: Option<ServerIndex>) -> Option<ServerIndex> {
-        let last = last.map(|last| self.assignments.name(last));
-        let names: Vec<_> =
-            self.board.members().filter(|(_, member)| member.is_ready()).map(|(n, _)| n).collect();
-        let start = names.iter().position(|name| Some(*name) > last).unwrap_or(0);
-        let in_order = || names[start..].iter().chain(&names[..start]).copied();
-        let below = |limit: fn(&Status) -> u64| {
-            in_order().find(|name| {
-                let member = self.board.member(name);
-                member.is_some_and(|member| {
-                    let status = member.status.as_ref();
-                    status.is_some_and(|status| member.primary_clients() < limit(status))
-                })
-            })
-        };
-        let chosen = below(|status| status.threshold)
-            .or_else(|| below(|status| status.capacity))
-            .or_else(|| in_order().next())?;
-        self.assignments.shared().names.find(chosen)
     }
 }

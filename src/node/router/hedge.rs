@@ -126,12 +126,11 @@ impl Router {
 
     /// Whether a standby's reply may stand for the primary's. One that says that the standby does
     /// not know, cannot, or will not, may not.
-    pub(super) fn is_real_answer(&self, reply: &Frame) -> bool {
-        let real = matches!(
+    pub(super) fn is_real_answer(reply: &Frame) -> bool {
+        matches!(
             reply.kind(),
             FrameType::UseCached | FrameType::Full | FrameType::Delta | FrameType::NotFound
-        );
-        real || self.config.planted.is(Fault::StandbyErrorWins)
+        )
     }
 
     /// Whether a server was asked a request as a hedge.

@@ -27,7 +27,7 @@ mod view;
 mod tests;
 
 use crate::assign::{Entry, ServerIndex};
-use crate::cluster::Board;
+use crate::cluster::{Board, Policy};
 use crate::node::Planted;
 use crate::node::slots::Slots;
 use crate::wire::session::{CloseCode, Limits, Versions};
@@ -54,6 +54,8 @@ pub use view::{Counters, ReplyCounters, RouterView, ServerRow};
 pub struct RouterConfig {
     /// The one pool it serves.
     pub pool: Name,
+    /// How a new client gets its server.
+    pub policy: Policy,
     /// What clients may do.
     pub limits: Limits,
     /// How long a request may go unanswered.

@@ -135,7 +135,7 @@ impl Router {
         let Stage::Asked { entry, hedge: Some(standby) } = request.stage else {
             return;
         };
-        if !self.is_real_answer(&inner) {
+        if !Self::is_real_answer(&inner) {
             return self.end_hedge(request_id);
         }
         // The primary takes at least so long.

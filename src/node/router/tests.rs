@@ -34,6 +34,7 @@ fn workers() -> [Router; 2] {
 fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
     let config = RouterConfig {
         pool: name("default"),
+        policy: Policy::Next,
         limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
