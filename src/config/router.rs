@@ -11,7 +11,7 @@ use crate::wire::session::Versions;
 use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The name of a router that was given none; enough while there is only one.
@@ -67,6 +67,8 @@ pub struct RouterConfig {
     pub pool: RouterPool,
     /// The keys that tokens are sealed with; to be made up at start where there are none.
     pub token_keys: Option<TokenKeyBytes>,
+    /// The file that they are in, to be read again while the router runs.
+    pub token_keys_file: Option<PathBuf>,
     /// What clients may do.
     pub limits: RouterLimits,
     /// How long a request may take from end to end.
@@ -103,6 +105,15 @@ impl TokenKeyBytes {
     /// Makes them ready for use.
     pub fn token_keys(&self) -> TokenKeys {
         TokenKeys::new(&self.0)
+    }
+
+    /// Reads them from a file.
+    ///
+    /// # Errors
+    /// In words, which show no key.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let bytes = read_bounded(path, MAX_TOKEN_KEY_FILE).map_err(|error| error.to_string())?;
+        Self::parse(std::str::from_utf8(&bytes).map_err(|_| "it is not text")?)
     }
 
     /// Reads one or two lines of 64 hex digits; empty lines and lines with '#' are skipped.
@@ -167,7 +178,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         root.document.problem(None, what, fix);
     }
     let pool = read_pool(root);
-    let token_keys = read_token_keys(root);
+    let (token_keys, token_keys_file) = read_token_keys(root).unzip();
     let limits = read_limits(root);
     let range = MIN_REQUEST_TIMEOUT_MS..=MAX_REQUEST_TIMEOUT_MS;
     let timeout = root.number("request_timeout_ms", range, DEFAULT_REQUEST_TIMEOUT_MS);
@@ -201,6 +212,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         seeds: seeds.into_iter().map(|seed| seed.value).collect(),
         pool: pool?,
         token_keys,
+        token_keys_file,
         limits,
         request_timeout: Duration::from_millis(timeout.value),
     })
@@ -241,20 +253,14 @@ fn read_limits(root: &Section<'_>) -> RouterLimits {
     limits
 }
 
-fn read_token_keys(root: &Section<'_>) -> Option<TokenKeyBytes> {
+fn read_token_keys(root: &Section<'_>) -> Option<(TokenKeyBytes, PathBuf)> {
     let path = shared::file(root, "token_keys")?;
     let fix = "put one or two lines of 64 random hex digits in it, as 'openssl rand -hex 32' gives";
-    let keys = read_token_key_file(&path.value);
-    keys.map_err(|why| {
+    let keys = TokenKeyBytes::read(&path.value).map_err(|why| {
         let what = format!("token_keys is {}: {why}", path.value.display());
         root.document.problem(path.line, what, fix);
-    })
-    .ok()
-}
-
-fn read_token_key_file(path: &Path) -> Result<TokenKeyBytes, String> {
-    let bytes = read_bounded(path, MAX_TOKEN_KEY_FILE).map_err(|error| error.to_string())?;
-    TokenKeyBytes::parse(std::str::from_utf8(&bytes).map_err(|_| "it is not text")?)
+    });
+    Some((keys.ok()?, path.value))
 }
 
 fn check_ports_differ(

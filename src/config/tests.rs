@@ -107,6 +107,7 @@ fn the_router_example_is_read_in_full() {
         seeds: vec!["10.0.0.11:4443".parse().unwrap(), "server-2.internal:4443".parse().unwrap()],
         pool: RouterPool { name: name("default"), policy: Policy::Next },
         token_keys: router.token_keys.clone(),
+        token_keys_file: Some(at("token.keys")),
         limits: RouterLimits {
             slots: 65_536,
             in_flight: 256,

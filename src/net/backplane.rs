@@ -254,15 +254,15 @@ impl Dialling {
     }
 }
 
-/// Waits until the first of several connections is gone.
-pub(crate) async fn first_closed(connections: &[quinn::Connection]) {
+/// Waits until the first of several connections is gone, and says why it is.
+pub(crate) async fn first_closed(connections: &[quinn::Connection]) -> quinn::ConnectionError {
     let mut all: Vec<_> =
         connections.iter().map(|connection| Box::pin(connection.closed())).collect();
     std::future::poll_fn(|context| {
-        let gone = all.iter_mut().any(|closed| closed.as_mut().poll(context).is_ready());
-        if gone { Poll::Ready(()) } else { Poll::Pending }
+        let gone = all.iter_mut().map(|closed| closed.as_mut().poll(context));
+        gone.into_iter().find(Poll::is_ready).unwrap_or(Poll::Pending)
     })
-    .await;
+    .await
 }
 
 /// Holds a link to the member at one address for as long as `hold` wants it: dials again, a moment

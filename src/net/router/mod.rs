@@ -7,6 +7,7 @@
 
 mod bodies;
 mod clients;
+mod keys;
 mod servers;
 mod service;
 
@@ -56,6 +57,8 @@ pub(crate) struct Shell {
     servers: RefCell<Vec<Option<ServerIo>>>,
     /// Bodies that are being passed on.
     bodies: RefCell<BTreeMap<u64, Passing>>,
+    /// Rings whenever a server was linked.
+    linked: Notify,
     /// Rings whenever a reply may have made an early body welcome.
     replied: Notify,
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
@@ -106,6 +109,7 @@ impl Shell {
             sessions: RefCell::default(),
             servers: RefCell::default(),
             bodies: RefCell::default(),
+            linked: Notify::new(),
             replied: Notify::new(),
             inspections: RefCell::default(),
             next_inspection: Cell::new(FIRST_INSPECTION),

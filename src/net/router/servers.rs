@@ -9,6 +9,11 @@ use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a router that has just started waits for its servers before it lets clients in: a
+/// client that came back first would find its primary down, and be given to another server.
+const FIRST_LINKS: Duration = Duration::from_millis(500);
 
 /// The sending side of a server's links, one to each of its workers.
 pub(super) struct ServerIo {
@@ -66,6 +71,7 @@ async fn hold_links(
         tracing::error!(server = %name, "there are more servers than a router can tell apart");
         return Ok(Held::NotWanted);
     };
+    shell.linked.notify_waiters();
     tracing::info!(server = %name, %address, workers = readers.len(), "linked to a server");
     for (worker, frames) in readers.into_iter().enumerate() {
         let (shell, connection) = (Rc::clone(shell), connections[worker].clone());
@@ -80,12 +86,12 @@ async fn hold_links(
         tokio::task::spawn_local(async move { bodies::accept(&shell, server, &bodies).await });
         all.push(connection);
     }
-    first_closed(&all).await;
+    let why = first_closed(&all).await;
     shell.remove_server(server);
     for connection in &all {
         backplane::close(connection, CloseCode::Done, "the link is given up");
     }
-    tracing::info!(server = %name, %address, "the links to a server are gone");
+    tracing::info!(server = %name, %address, %why, "the links to a server are gone");
     Ok(Held::Broke)
 }
 
@@ -103,6 +109,21 @@ impl Shell {
             servers[server.get()] = io.take();
             Some(server)
         })
+    }
+
+    /// Waits until so many servers are linked, for a while.
+    pub(super) async fn first_links(&self, servers: usize) {
+        let all = async {
+            loop {
+                let linked = self.linked.notified();
+                if self.servers.borrow().iter().flatten().count() >= servers {
+                    return;
+                }
+                linked.await;
+            }
+        };
+        // Those that are missing then are down, as far as clients are concerned.
+        let _ = tokio::time::timeout(FIRST_LINKS, all).await;
     }
 
     fn remove_server(&self, server: ServerIndex) {

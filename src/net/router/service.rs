@@ -1,6 +1,6 @@
 //! A router from its configuration to its workers.
 
-use super::{Shell, clients, servers};
+use super::{Shell, clients, keys, servers};
 use crate::config::{self, RouterConfig, TokenKeyBytes};
 use crate::net::backplane::Dialling;
 use crate::net::clock::Clock;
@@ -140,8 +140,17 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
         let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
         tokio::task::spawn_local(link);
     }
+    let (file, known) = (plan.config.token_keys_file.clone(), plan.config.token_keys.clone());
+    if let (0, Some(file), Some(known)) = (worker, file, known) {
+        tokio::task::spawn_local(keys::follow(file, known, plan.inspectors.clone()));
+    }
+    let serving = async {
+        // Meanwhile the endpoint already ends connections of a former run, by resets.
+        shell.first_links(plan.config.seeds.len()).await;
+        clients::accept(Rc::clone(&shell), public.clone()).await;
+    };
     tokio::select! {
-        () = clients::accept(Rc::clone(&shell), public.clone()) => {}
+        () = serving => {}
         () = stop.given() => {}
     }
     shell.say_goodbye(&public).await;

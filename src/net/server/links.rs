@@ -146,7 +146,8 @@ async fn hold_links(
         connections.push(connection);
     }
     shell.with(|node, now| node.handle_peer_up(now, &name, workers, version));
-    first_closed(&connections).await;
+    let why = first_closed(&connections).await;
+    tracing::debug!(%address, %why, "the link to another server is gone");
     for worker in 0..workers {
         shell.outboxes.borrow_mut().remove(&Link::Server(name.clone(), worker));
     }

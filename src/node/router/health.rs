@@ -135,6 +135,7 @@ impl Router {
         self.dispatch_waiting(now, None);
         self.admit_waiting(now);
         self.forget_departed(now);
+        self.renew_tokens(now);
     }
 
     /// When [`Router::handle_timeout`] must be called next.

@@ -25,6 +25,7 @@ mod view;
 
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use crate::assign::{Entry, ServerIndex};
 use crate::cluster::{Board, Policy};
@@ -185,6 +186,8 @@ enum Stage {
 pub struct Router {
     config: RouterConfig,
     keys: TokenKeys,
+    /// Clients whose tokens were sealed by a key that may be gone soon.
+    renewals: Vec<ClientId>,
     rng: StdRng,
     assignments: Assignments,
     board: Board,
@@ -218,6 +221,7 @@ impl Router {
             rng: StdRng::from_seed(config.seed),
             config,
             keys,
+            renewals: Vec::new(),
             assignments: Assignments::new(shared),
             board: Board::default(),
             servers: Servers::default(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::backplane::{Forward, How, Message, SelfState, Status};
 use crate::wire::lane::{Get, Outcome, Reply, Validator};
-use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
+use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
 
@@ -279,4 +279,37 @@ fn a_server_whose_links_were_given_up_is_not_taken_for_alive() {
     router.handle_server_message(now(1), x, 0, Message::Pong { number: 1 });
     let health: Vec<_> = router.view().servers.iter().map(|row| row.health).collect();
     assert_eq!(health, [HealthState::Down, HealthState::Healthy]);
+}
+
+#[test]
+fn connected_clients_get_tokens_of_the_new_key_before_the_old_one_goes() {
+    let keys = |first: u8, second: u8| TokenKeys::new(&[[first; 32], [second; 32]]);
+    let mut router = worker(1, &Arc::default());
+    for server in ["x", "y"] {
+        link(&mut router, server, 1);
+    }
+    let (session, welcome) = settled(&mut router);
+    assert!(keys(7, 8).open(&welcome.token, 0).is_ok());
+    router.set_token_keys(keys(8, 7));
+    router.handle_timeout(now(0));
+    let told = outputs(&mut router).into_iter().find_map(|output| match output {
+        Output::ToSession { session: to, frame } if to == session => Some(frame),
+        _ => None,
+    });
+    let told = Assigned::decode(told.expect("a new token").payload()).unwrap();
+    assert_eq!(told.assignment.primary(), welcome.assignment.primary());
+    let only = TokenKeys::new(&[[8; 32]]);
+    assert_eq!(only.open(&told.token, 0).unwrap().client, welcome.client);
+    assert!(only.open(&welcome.token, 0).is_err());
+    router.handle_timeout(now(0));
+    let again = outputs(&mut router);
+    assert!(!again.iter().any(|output| matches!(output, Output::ToSession { .. })), "only once");
+    // The old token is as good as the new one until its key is gone; then the client starts afresh.
+    let (_, back, _) = connect(&mut router, Some(welcome.token.clone()));
+    assert_eq!(back.client, welcome.client);
+    router.set_token_keys(only);
+    let (_, back, _) = connect(&mut router, Some(welcome.token));
+    assert_ne!(back.client, welcome.client);
+    let (_, back, _) = connect(&mut router, Some(told.token));
+    assert_eq!(back.client, welcome.client);
 }
