@@ -3,16 +3,18 @@
 use super::{failure, metrics, nowhere, page};
 use crate::cluster::Choice;
 use crate::net::inspect::Inspectors;
-use crate::net::server::Shell;
+use crate::net::server::{Shell, drain};
 use crate::node::server::{ClientRole, ClientView, ServerView};
 use crate::wire::ClientId;
 use crate::wire::backplane::SelfState;
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Clients on one page, unless fewer are asked for.
 const MAX_CLIENTS: usize = 1000;
@@ -27,6 +29,8 @@ pub(crate) fn pages(workers: Inspectors<Shell>) -> Router {
         .route("/clients", get(clients))
         .route("/clients/{id}", get(client))
         .route("/metrics", get(show_metrics))
+        .route("/drain", post(start_drain))
+        .route("/undrain", post(stop_drain))
         .fallback(nowhere)
         .with_state(workers)
 }
@@ -45,6 +49,13 @@ struct StatusPage {
     must_served_clients: u64,
     released_clients: u64,
     taken_over_clients: u64,
+    handed_over_clients: u64,
+    forgotten_clients: u64,
+    /// Entries by which the alternates of its clients are behind, and for how long.
+    mirror_lag_entries: u64,
+    mirror_lag_ms: u64,
+    /// Other servers that take clients now.
+    ready_servers: u64,
     drifted_entries: u64,
     retrievals: u64,
     misdirected_requests: u64,
@@ -119,7 +130,7 @@ fn state(state: SelfState) -> &'static str {
     }
 }
 
-fn status_page(view: &ServerView, workers: usize) -> StatusPage {
+fn status_page(view: &ServerView, ready_servers: u64, workers: usize) -> StatusPage {
     StatusPage {
         name: view.name.to_string(),
         pid: std::process::id(),
@@ -133,12 +144,21 @@ fn status_page(view: &ServerView, workers: usize) -> StatusPage {
         must_served_clients: view.must_served_clients,
         released_clients: view.released_clients,
         taken_over_clients: view.taken_over_clients,
+        handed_over_clients: view.handed_over_clients,
+        forgotten_clients: view.forgotten_clients,
+        mirror_lag_entries: view.lag.entries,
+        mirror_lag_ms: millis(view.lag.time),
+        ready_servers,
         drifted_entries: view.counters.drifted_entries,
         retrievals: view.counters.retrievals,
         misdirected_requests: view.counters.misdirected_requests,
         releases_owed: view.debts,
         item_bytes: view.item_bytes,
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn why(choice: &Choice) -> Why {
@@ -175,8 +195,37 @@ async fn view(workers: &Inspectors<Shell>) -> Option<ServerView> {
 }
 
 async fn status(State(workers): Workers) -> Response {
-    let view = view(&workers).await;
-    page(view.map(|view| status_page(&view, workers.each().len())))
+    show_status(&workers).await
+}
+
+async fn show_status(workers: &Inspectors<Shell>) -> Response {
+    let (view, drain) = (view(workers).await, drain::look(workers).await);
+    let both = view.zip(drain);
+    page(both.map(|(view, drain)| status_page(&view, drain.ready_servers, workers.each().len())))
+}
+
+async fn start_drain(State(workers): Workers, headers: HeaderMap) -> Response {
+    obey(&workers, &headers, drain::start(&workers)).await
+}
+
+async fn stop_drain(State(workers): Workers, headers: HeaderMap) -> Response {
+    obey(&workers, &headers, drain::stop(&workers)).await
+}
+
+/// Carries out an order, and shows what came of it. It is not taken from a web page that somebody
+/// on this machine happens to look at.
+async fn obey(
+    workers: &Inspectors<Shell>,
+    headers: &HeaderMap,
+    order: impl Future<Output = Option<()>>,
+) -> Response {
+    if headers.contains_key(ORIGIN) {
+        return failure(StatusCode::FORBIDDEN, "orders are not taken from web pages");
+    }
+    match order.await {
+        Some(()) => show_status(workers).await,
+        None => page::<()>(None),
+    }
 }
 
 async fn clients(State(workers): Workers, Query(range): Query<Range>) -> Response {

@@ -53,7 +53,12 @@ impl World {
             Stage::Begin if self.plan.mood == Mood::OneFailure => (Stage::Warm, self.begin_warm()),
             Stage::Begin => (Stage::Rough, self.begin_rough()),
             Stage::Warm => (Stage::Struck, self.strike()),
-            Stage::Rough | Stage::Struck => (Stage::Settling, self.settle()),
+            Stage::Rough | Stage::Struck => {
+                if let Some(place) = self.drained.take() {
+                    self.check_drained(place);
+                }
+                (Stage::Settling, self.settle())
+            }
             Stage::Settling => {
                 self.stage = Stage::AskAll;
                 (Stage::AskAll, self.ask_all())
@@ -100,7 +105,8 @@ impl World {
         3 * second
     }
 
-    /// One server, or one router if there is another, fails in one way, and is back later.
+    /// One server, or one router if there is another, fails in one way, and is back later; or a
+    /// server is drained.
     fn strike(&mut self) -> Duration {
         if self.routers.len() > 1 && self.random.random_bool(0.5) {
             self.router_failed = true;
@@ -108,7 +114,14 @@ impl World {
             self.fail_router(place);
         } else {
             let place = self.random.random_range(0..self.servers.len());
-            self.fail_server(place);
+            match self.random.random_range(0..10) {
+                0..6 => self.fail_server(place),
+                6..8 => self.restart_gently(place),
+                _ => {
+                    self.drain(place);
+                    self.drained = Some(place);
+                }
+            }
         }
         for place in 0..self.clients.len() {
             for delay in [self.between(0, 100), self.between(0, 4_000)] {
@@ -130,6 +143,9 @@ impl World {
         self.source.repair(&mut self.random, now);
         for host in self.hosts().collect::<Vec<_>>() {
             self.thaw(host);
+            if let Host::Server(place) = host {
+                self.undrain(place);
+            }
             // Two processes with one token take turns for ever: the older one goes.
             match host {
                 Host::Client(place) if self.clients[place].cloned => self.retire(place),

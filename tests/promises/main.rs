@@ -6,6 +6,7 @@
 mod assignment;
 #[path = "../common/mod.rs"]
 mod common;
+mod drain;
 mod failure;
 mod mirrors;
 

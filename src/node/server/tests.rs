@@ -41,6 +41,8 @@ fn worker(worker: u64, workers: u64, tally: &Arc<Tally>) -> Server {
         capacity: 2,
         slots: 8,
         memory: 1 << 20,
+        client_idle_timeout: Duration::from_secs(10),
+        rebuild_batch: 4,
         incarnation: 1,
         pid: 1,
         admin: String::new(),

@@ -43,7 +43,7 @@ pub enum FrameType {
     MirrorEnd = 0x4b,
     MirrorRefused = 0x4c,
     Pull = 0x4d,
-    Takeover = 0x4e,
+    HandOver = 0x4e,
     Release = 0x4f,
     Released = 0x50,
     Returned = 0x51,
@@ -54,11 +54,13 @@ pub enum FrameType {
     Pong = 0x56,
     Cancel = 0x57,
     Resume = 0x58,
+    HandedOver = 0x5a,
+    MirrorAck = 0x5b,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 43] = {
+    pub const ALL: [Self; 45] = {
         use FrameType::*;
         [
             Hello,
@@ -93,7 +95,7 @@ impl FrameType {
             MirrorEnd,
             MirrorRefused,
             Pull,
-            Takeover,
+            HandOver,
             Release,
             Released,
             Returned,
@@ -104,6 +106,8 @@ impl FrameType {
             Pong,
             Cancel,
             Resume,
+            HandedOver,
+            MirrorAck,
         ]
     };
 

@@ -148,7 +148,7 @@ fn try_run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     let rows = runtime.block_on(async {
         tokio::select! {
             rows = all(arguments, why_no_cut) => Ok(rows),
-            () = told_to_stop() => Err(Failure::Failed("it was stopped".to_owned())),
+            _ = told_to_stop() => Err(Failure::Failed("it was stopped".to_owned())),
         }
     })?;
     report::print(&if arguments.json { json_line(arguments, &rows) } else { table(&rows) })?;
