@@ -43,7 +43,7 @@ fn server(number: usize, threshold: u64, capacity: u64) -> (Name, Arc<Tally>, Se
         capacity,
         slots: 8,
         memory: 1 << 20,
-        client_idle_timeout: std::time::Duration::from_secs(600),
+        client_idle_timeout: Duration::from_secs(600),
         rebuild_batch: 4,
         incarnation: 1,
         pid: 1,
