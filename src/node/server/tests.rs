@@ -233,7 +233,7 @@ fn a_release_drops_only_what_is_lower() {
 }
 
 #[test]
-fn a_paused_server_serves_nobody_until_it_knows_who_was_taken() {
+fn a_paused_server_only_reads_until_it_knows_who_was_taken() {
     let mut server = server();
     ask(&mut server, client(1), How::Assign, epoch(1));
     let peer = peer("b");
@@ -245,6 +245,8 @@ fn a_paused_server_serves_nobody_until_it_knows_who_was_taken() {
         _ => None,
     });
     let round = round.expect("it asks what it is owed");
+    let answer = ask(&mut server, client(1), How::Known, epoch(1));
+    assert!(matches!(answer, Message::Reply { assignment: None, .. }), "{answer:?}");
     let release = Message::Release { client: client(1), epoch: Epoch::new(2, name("b")) };
     server.handle_message(later, &peer, release);
     server.handle_message(later, &peer, Message::Settled { round });
