@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use understudy::client::{Client, ClientConfig, Reply, ReplyKind, ValidatorPolicy};
+use understudy::client::{CacheConfig, Client, ClientConfig, Reply, ReplyKind, ValidatorPolicy};
 
 /// Items of the built-in sample; the second one comes on a stream of its own.
 const KEYS: [&str; 2] = ["/items/1k.bin", "/items/1m.bin"];
@@ -185,5 +185,58 @@ fn a_server_that_was_started_anew_ends_the_links_to_its_former_run() {
     });
     wait_until("the server is linked again", || {
         cluster.server_status("server-1")["state"] == "healthy"
+    });
+}
+
+/// Replaces a file whole, as whoever rotates keys should.
+fn replace(path: &Path, contents: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, contents).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+#[test]
+fn token_keys_are_rotated_under_a_client_that_stays_who_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().to_str().unwrap();
+    let arguments = ["--log", "info", "--routers", "2", "--no-restart", "--state", place];
+    let cluster = Cluster::start(&arguments);
+    let file = state.path().join("token-keys");
+    let old = std::fs::read_to_string(&file).unwrap();
+    let new = format!("{}\n", "5a".repeat(32));
+    let taken_over_times = |times: usize| {
+        wait_until("both routers have the new keys", || {
+            cluster.stderr().matches("the token keys have changed").count() == times
+        });
+    };
+    let cache = tempfile::tempdir().unwrap();
+    let token = || std::fs::read(cache.path().join("token")).unwrap_or_default();
+    run(async {
+        let mut config = ClientConfig::new(addresses(&cluster));
+        config.cache = CacheConfig::directory(cache.path());
+        config.request_timeout = common::PATIENCE;
+        let client = Client::connect(config).await.unwrap();
+        get(&client, KEYS[0]).await;
+        let before = get(&client, KEYS[0]).await;
+        replace(&file, &format!("{old}{new}"));
+        taken_over_times(2);
+        let sealed_by_the_old_key = token();
+        replace(&file, &format!("{new}{old}"));
+        taken_over_times(4);
+        while token() == sealed_by_the_old_key {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // What cannot be used changes nothing.
+        replace(&file, "no key at all");
+        wait_until("both routers complain", || {
+            cluster.stderr().matches("the token keys cannot be read").count() == 2
+        });
+        replace(&file, &new);
+        taken_over_times(6);
+        assert_eq!(client.statistics().lost_sessions, 0);
+        cluster.kill("router");
+        let after = get(&client, KEYS[0]).await;
+        assert_eq!((who(&after), after.kind), (who(&before), ReplyKind::UseCached));
+        client.close().await;
     });
 }

@@ -5,7 +5,7 @@ use super::cluster::World;
 use super::disk::Disk;
 use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
-use super::plan::{Mood, pick};
+use super::plan::pick;
 use super::story::Stage;
 use crate::node::client::{Client, Config, Output, ValidatorPolicy};
 use crate::wire::lane::BodyStart;
@@ -315,19 +315,5 @@ impl World {
         self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
         process.tickets.insert(ticket, asked);
         self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
-    }
-
-    pub(super) fn random_policy(&mut self) -> ValidatorPolicy {
-        // A CRC twin is misunderstood without any loss: not in a story that checks for that.
-        let with_crc = self.plan.mood != Mood::Calm;
-        pick(
-            &mut self.random,
-            &[
-                ValidatorPolicy::None,
-                ValidatorPolicy::Strong,
-                ValidatorPolicy::Auto,
-                if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
-            ],
-        )
     }
 }

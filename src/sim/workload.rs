@@ -4,7 +4,7 @@ use super::client::Expected;
 use super::cluster::World;
 use super::events::Event;
 use super::network::Host;
-use super::plan::Mood;
+use super::plan::{Mood, pick};
 use super::story::Stage;
 use crate::node::client::ValidatorPolicy;
 use rand::RngExt;
@@ -58,6 +58,20 @@ impl World {
             };
             self.get(place, &key, policy, expected);
         }
+    }
+
+    pub(super) fn random_policy(&mut self) -> ValidatorPolicy {
+        // A CRC twin is misunderstood without any loss: not in a story that checks for that.
+        let with_crc = self.plan.mood != Mood::Calm;
+        pick(
+            &mut self.random,
+            &[
+                ValidatorPolicy::None,
+                ValidatorPolicy::Strong,
+                ValidatorPolicy::Auto,
+                if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
+            ],
+        )
     }
 
     /// An item changes.

@@ -9,8 +9,8 @@ use std::time::Duration;
 /// How often the file is read: it is small, and whoever rotates keys waits for all routers anyway.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads the file with the token keys again and again, and hands all workers what has changed in it.
-/// A file that cannot be used is complained about once; the keys from before go on.
+/// Reads the file with the token keys again and again, and hands all workers what has changed in
+/// it. A file that cannot be used is complained about once; the keys from before go on.
 pub(super) async fn follow(path: PathBuf, mut known: TokenKeyBytes, workers: Inspectors<Shell>) {
     let mut complaint = String::new();
     loop {
@@ -23,12 +23,14 @@ pub(super) async fn follow(path: PathBuf, mut known: TokenKeyBytes, workers: Ins
             Ok(keys) => {
                 complaint.clear();
                 let live = keys.token_keys();
-                let told = workers.each().iter().map(|worker| {
+                let mut all_know = true;
+                for worker in workers.each() {
                     let live = live.clone();
-                    worker.tell(move |shell| shell.with(|node, _| node.set_token_keys(live)))
-                });
+                    all_know &=
+                        worker.tell(move |shell| shell.with(|node, _| node.set_token_keys(live)));
+                }
                 // A worker that is too busy to hear of it is told again in a while.
-                if told.fold(true, |all, told| all && told) {
+                if all_know {
                     tracing::info!(file = %path.display(), ?keys, "the token keys have changed");
                     known = keys;
                 }

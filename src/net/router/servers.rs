@@ -77,7 +77,10 @@ async fn hold_links(
         let (shell, connection) = (Rc::clone(shell), connections[worker].clone());
         tokio::task::spawn_local(async move {
             read_messages(&shell, (server, worker as u64), frames, &connection).await;
-            backplane::close(&connection, CloseCode::Done, "the link is given up");
+            // One that broke by itself keeps its reason.
+            if connection.close_reason().is_none() {
+                backplane::close(&connection, CloseCode::Done, "the link is given up");
+            }
         });
     }
     let mut all = connections;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 /// Keys that all workers on one port share, so that any of them can finish what another began.
 ///
-/// They outlive the process: all come from the private key of the port's certificate and the member's
-/// name. So a member that was killed and started again can tell peers at once, by stateless resets,
-/// that their connections are gone; otherwise they would wait for their idle timeouts. Who has the
-/// private key could end connections anyway.
+/// They outlive the process: all come from the private key of the port's certificate and the
+/// member's name. So a member that was killed and started again can tell peers at once, by
+/// stateless resets, that their connections are gone; otherwise they would wait for their idle
+/// timeouts. Who has the private key could end connections anyway.
 ///
 /// The ports of a member have different ones, and so have members of different names, although they
 /// may share a certificate. An endpoint answers a packet of a connection that it does not know

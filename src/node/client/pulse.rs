@@ -1,13 +1,13 @@
 //! Whether the router lives: asked only while something is waited for and nothing is heard.
 //!
-//! A request may take as long as its source does, so an answer that does not come says nothing about
-//! the router. After a short silence the client therefore sends PING, which a router answers at once
-//! whatever else it waits for. A router that leaves that unanswered for much longer than it used to
-//! take is *suspected*: a second connection is tried beside the session, to the next router, or to
-//! the same one where there is no other, since it may have been started anew. Whichever is heard
-//! first wins: a sign of life from the suspected router drops the attempt; an attempt that succeeds
-//! takes the session over, and all that was asked and may be repeated is asked again there. So a
-//! mistake costs a handshake and never a session, and a slow source costs a PING now and then.
+//! A request may take as long as its source does, so an answer that does not come says nothing of
+//! the router. After a short silence the client therefore sends PING, which a router answers at
+//! once, whatever else it waits for. A router that leaves that unanswered for much longer than it
+//! used to take is *suspected*: a second connection is tried beside the session, to the next
+//! router, or to the same one where there is no other, since it may have been started anew.
+//! Whichever is heard first wins: a sign of life from the suspected router drops the attempt; an
+//! attempt that succeeds takes the session over, and all that was asked and may be repeated is asked
+//! again there. So a mistake costs a handshake, and a slow source costs a PING now and then.
 //!
 //! Nothing here has a timer of its own for each request: the deadline follows from when the last
 //! frame came.
@@ -26,8 +26,8 @@ const MAX_DOUBLINGS: u32 = 4;
 const LEAST_PATIENCE: Duration = Duration::from_millis(150);
 /// How many times the slowest recent answer PONG may take.
 const PATIENCE_FACTOR: u32 = 4;
-/// The first round trip that is reckoned with is that of HELLO, or this: HELLO may have waited for a
-/// server.
+/// The first round trip that is reckoned with is that of HELLO, or this: HELLO may have waited for
+/// a server.
 const LONGEST_FIRST_ROUND_TRIP: Duration = Duration::from_millis(500);
 /// And none is reckoned with that is longer than this: the transport gives up after a few of them.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(2);
@@ -178,8 +178,8 @@ impl Pulse {
 
 impl Client {
     /// The transport has received packets from the router since this was last called. It is called
-    /// before every [`handle_timeout`](Self::handle_timeout) for which that is so: what comes before
-    /// a PING is out says nothing, what comes later is as good as its answer.
+    /// before every [`handle_timeout`](Self::handle_timeout) for which that is so: what comes
+    /// before a PING is out says nothing, what comes later is as good as its answer.
     pub fn handle_packets(&mut self, now: Time) {
         let dropped = match &mut self.pulse.state {
             State::Heard { .. } => false,

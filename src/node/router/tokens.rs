@@ -4,8 +4,8 @@ use super::Router;
 use crate::wire::Time;
 use crate::wire::token::TokenKeys;
 
-/// Clients that get a new token in one turn: a few milliseconds of work, and a router with a hundred
-/// thousand clients is through in seconds.
+/// Clients that get a new token in one turn: a few milliseconds of work, and a router with a
+/// hundred thousand clients is through in seconds.
 const RENEWALS_A_TURN: usize = 500;
 
 impl Router {
