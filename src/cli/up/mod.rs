@@ -59,6 +59,9 @@ pub(super) struct Arguments {
     /// How the servers know that a file is still what it was: `always` asks for every request.
     #[arg(long, value_name = "HOW", default_value = "always", value_parser = freshness)]
     freshness: String,
+    /// Workers of each process [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
     /// Leaves a child that died dead.
     #[arg(long)]
     no_restart: bool,
@@ -85,6 +88,7 @@ struct Settings {
     freshness: String,
     threshold: Option<u64>,
     capacity: Option<u64>,
+    workers: Option<u8>,
 }
 
 /// What a process of the cluster is: also the command that runs it.
@@ -197,6 +201,7 @@ impl Settings {
             freshness: arguments.freshness.clone(),
             threshold,
             capacity,
+            workers: arguments.workers,
         })
     }
 }

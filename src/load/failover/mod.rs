@@ -69,6 +69,8 @@ pub(crate) struct Sample {
     pub(crate) planned: Duration,
     /// From then to its end.
     pub(crate) latency: Duration,
+    /// How much later than planned it was begun: the generator's part of the latency.
+    pub(crate) late: Duration,
     pub(crate) class: Class,
     /// Which client asked.
     pub(crate) client: usize,
@@ -226,6 +228,7 @@ impl Request {
             Class::Held(ValidatorKind::Strong) => ValidatorPolicy::Strong,
             _ => ValidatorPolicy::Auto,
         };
+        let late = start.elapsed().saturating_sub(planned);
         let key = wanted.key.parse().expect("the items' names are keys");
         let pending = client.start(key, policy).await;
         let Answered { result, .. } = pending.wait().await;
@@ -251,7 +254,8 @@ impl Request {
         let client = place;
         let class = wanted.class;
         let mut seen = seen.borrow_mut();
-        let sample = Sample { planned, latency, class, client, outcome, attempts, sent_again };
+        let sample =
+            Sample { planned, latency, late, class, client, outcome, attempts, sent_again };
         seen.all.push(sample);
         if let Some(why) = why
             && seen.reasons.len() < MAX_REASONS

@@ -50,7 +50,7 @@ impl Cluster {
         let directory = directory.to_str().expect("temporary paths are text");
         let any = "127.0.0.1:0";
         let mut told = vec!["up", "--listen", any, "--admin", any, "--dir", directory];
-        told.extend(["--servers", SERVERS, "--routers", routers]);
+        told.extend(["--servers", SERVERS, "--routers", routers, "--workers", "1"]);
         if cfg!(target_os = "linux") {
             told.push("--apart");
         }

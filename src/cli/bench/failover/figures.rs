@@ -35,6 +35,8 @@ pub(super) struct Figures {
     pub(super) window: Latencies,
     pub(super) small: Latencies,
     pub(super) large: Latencies,
+    /// How late requests were begun: what the generator, or the machine, was to blame for.
+    pub(super) late: Latencies,
     /// The small answers that took longest.
     pub(super) slowest: Vec<Sample>,
     /// Of the struck clients, from the event on, by kind of validator.
@@ -64,6 +66,9 @@ impl Figures {
     pub(super) fn new(samples: Samples, story: &Story) -> Self {
         let Samples { all, reasons } = samples;
         let of = |outcome| all.iter().filter(|sample| sample.outcome == outcome).count();
+        // What failed is counted as such, and has no latency.
+        let answered = all.iter().filter(|sample| sample.outcome != Outcome::Failed);
+        let answered: Vec<_> = answered.copied().collect();
         let small = |sample: &Sample| sample.class.is_small();
         let in_window = |sample: &Sample| {
             let Range { start, end } = story.window;
@@ -84,9 +89,10 @@ impl Figures {
             requests: all.len(),
             failed: of(Outcome::Failed),
             wrong: of(Outcome::WrongBytes),
-            window: Latencies::of(&all, |sample| small(sample) && in_window(sample)),
-            small: Latencies::of(&all, small),
-            large: Latencies::of(&all, |sample| !small(sample)),
+            window: Latencies::of(&answered, |sample| small(sample) && in_window(sample)),
+            small: Latencies::of(&answered, small),
+            large: Latencies::of(&answered, |sample| !small(sample)),
+            late: Latencies::new(all.iter().map(|sample| sample.late)),
             use_cached: KINDS.map(share),
             struck: story.struck.len(),
             slowest: slowest(&all),
@@ -122,6 +128,7 @@ impl Figures {
             json!({
                 "planned_s": sample.planned.as_secs_f64(),
                 "latency_us": microseconds(sample.latency),
+                "late_us": microseconds(sample.late),
                 "client": sample.client,
             })
         });
@@ -134,6 +141,7 @@ impl Figures {
             "small_in_window_us": self.window.json(),
             "small_us": self.small.json(),
             "large_us": self.large.json(),
+            "late_us": self.late.json(),
             "struck_clients": self.struck,
             "use_cached_after": shares.collect::<Map<_, _>>(),
             "hedges": hedges,
@@ -149,11 +157,14 @@ impl Figures {
 }
 
 impl Latencies {
-    /// Of the samples that were answered; what failed is counted as such.
+    /// Of some of the samples.
     fn of(samples: &[Sample], wanted: impl Fn(&Sample) -> bool) -> Self {
-        let answered = samples.iter().filter(|sample| sample.outcome != Outcome::Failed);
-        let mut all: Vec<_> =
-            answered.filter(|sample| wanted(sample)).map(|sample| sample.latency).collect();
+        let wanted = samples.iter().filter(|sample| wanted(sample));
+        Self::new(wanted.map(|sample| sample.latency))
+    }
+
+    fn new(latencies: impl Iterator<Item = Duration>) -> Self {
+        let mut all: Vec<_> = latencies.collect();
         all.sort_unstable();
         Self(all)
     }
@@ -206,6 +217,7 @@ mod tests {
         Sample {
             planned: SECOND * planned_s,
             latency: Duration::from_millis(u64::from(planned_s)),
+            late: Duration::from_millis(1),
             class,
             client,
             outcome,
@@ -242,6 +254,10 @@ mod tests {
         assert_eq!(figures.window.at(1.0), Some(Duration::from_millis(4)));
         assert_eq!(figures.window.at(0.5), Some(Duration::from_millis(4)));
         assert_eq!(figures.small.at(1.0), Some(Duration::from_millis(5)));
+        assert_eq!(
+            (figures.late.0.len(), figures.late.at(0.5)),
+            (7, Some(Duration::from_millis(1)))
+        );
         assert_eq!((figures.large.0.len(), Latencies(Vec::new()).at(0.5)), (1, None));
     }
 }

@@ -262,8 +262,14 @@ fn table(rows: &[Row]) -> String {
     use Align::{Left, Right};
     let mut headings = vec![("EVENT", Left), ("REQUESTS", Right), ("FAILED", Right)];
     headings.extend([("WRONG", Right), ("MAX 2s", Right), ("P99 2s", Right), ("MAX", Right)]);
-    headings.extend([("P99", Right), ("LARGE", Right), ("MIRROR", Right), ("CRC", Right)]);
-    headings.extend([("STRONG", Right), ("HEDGES", Right), ("RESUMED", Right), ("AGAIN", Right)]);
+    headings.extend([("P99", Right), ("LATE", Right), ("LARGE", Right), ("MIRROR", Right)]);
+    headings.extend([
+        ("CRC", Right),
+        ("STRONG", Right),
+        ("HEDGES", Right),
+        ("RESUMED", Right),
+        ("AGAIN", Right),
+    ]);
     headings.push(("RELEASED", Right));
     let mut lines = Vec::new();
     let mut notes = String::new();
@@ -281,9 +287,11 @@ fn table(rows: &[Row]) -> String {
 
 const LEGEND: &str = "\
 Latencies in ms from the planned time: of small answers that were planned in the 2 s from the event
-on (for rolling until it was over), of all small answers, and the slowest large one. MIRROR, CRC,
-STRONG: what clients that were struck held was called good from the event on, by what they said of
-it. HEDGES: for each hundred requests. AGAIN: MiB that clients got beyond one whole answer each.
+on (for rolling until it was over), or open at that time; of all small answers; and of the slowest
+large one. LATE: by how much the slowest start of a request missed its time; where it is large, the
+machine was busy with something else. MIRROR, CRC, STRONG: what clients that were struck held was
+called good from the event on, by what they said of it. HEDGES: for each hundred requests. AGAIN: MiB
+that clients got beyond one whole answer each.
 ";
 
 fn cells(event: Event, figures: &Figures) -> Vec<String> {
@@ -294,7 +302,8 @@ fn cells(event: Event, figures: &Figures) -> Vec<String> {
     let mut cells = vec![event.name().to_owned()];
     cells.extend([figures.requests, figures.failed, figures.wrong].map(|it| it.to_string()));
     cells.extend([ms(&figures.window, 1.0), ms(&figures.window, 0.99)]);
-    cells.extend([ms(&figures.small, 1.0), ms(&figures.small, 0.99), ms(&figures.large, 1.0)]);
+    cells.extend([ms(&figures.small, 1.0), ms(&figures.small, 0.99), ms(&figures.late, 1.0)]);
+    cells.push(ms(&figures.large, 1.0));
     cells.extend(KINDS.into_iter().zip(figures.use_cached).map(|(_, share)| {
         // All but one in a thousand is not all.
         let percent = share.percent().map(|percent| (percent * 100.0).floor() / 100.0);
