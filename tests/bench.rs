@@ -191,7 +191,8 @@ fn a_failover_is_measured_and_told_of() {
         (&"kill".into(), &0.into(), &0.into())
     );
     assert!(kill["requests"].as_u64() >= Some(800), "{kill}");
-    assert_eq!((&kill["struck_clients"], &kill["takeovers"]), (&2.into(), &2.into()), "{kill}");
+    assert_eq!(kill["struck_clients"], 2, "{kill}");
+    assert!(kill["takeovers"].as_u64() >= Some(2), "{kill}");
     for kind in ["mirror", "crc", "strong"] {
         assert_eq!(kill["use_cached_after"][kind]["percent"], 100.0, "{kind}: {kill}");
     }
