@@ -108,6 +108,12 @@ impl Server {
         }
     }
 
+    /// Alternates that were asked and have not answered.
+    #[cfg(test)]
+    pub(super) fn open_offers(&self) -> usize {
+        self.draining.as_ref().map_or(0, |draining| draining.offers.len())
+    }
+
     /// A client's alternate has its whole mirror.
     pub(super) fn may_be_handed_over(&mut self, client: ClientId) {
         if let Some(draining) = &mut self.draining {

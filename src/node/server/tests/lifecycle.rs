@@ -87,21 +87,7 @@ fn routers_have_an_alternate_of_the_version_before_take_over() {
     let mut server = with_client(VERSION - 1);
     server.handle_drain(now(0));
     assert_eq!(offers(&after(&mut server, 0)), []);
-    let key = Some("/key".parse().expect("a key"));
-    let inner = Get { request_id: 5, slot: 0, key, validator: Validator::None }.encode();
-    let forward = Forward {
-        resume: None,
-        request_id: 7,
-        client: client(1),
-        term: 1,
-        change: 0,
-        primary: None,
-        how: How::Known,
-        deadline_ms: 1000,
-        former: Vec::new(),
-        inner,
-    };
-    server.handle_message(now(0), &ROUTER, Message::Forward(forward));
+    server.handle_message(now(0), &ROUTER, get(client(1), How::Known, epoch(1)));
     let assignment = Assignment { epoch: own(1), alternate: Some(name("b")) };
     let answers = [
         (ROUTER, Message::AssignmentChanged { client: client(1), assignment }),
@@ -233,4 +219,65 @@ fn a_mirror_is_rebuilt_in_batches_and_the_lag_is_what_was_not_acknowledged() {
     assert_eq!(server.view().lag.entries, 2);
     server.handle_message(now(31), &peer("b"), acked(7));
     assert_eq!(server.view().lag, MirrorLag::default());
+}
+
+/// Lets servers of these names exchange what they send until nobody has more to say, each message
+/// once; a router hears nothing. Each round takes a millisecond.
+fn exchange(servers: &mut BTreeMap<Name, Server>, at_ms: u64) {
+    let mut under_way: Vec<(Name, Name, Message)> = Vec::new();
+    for (name, server) in servers.iter_mut() {
+        server.handle_timeout(now(at_ms));
+        for (to, message) in sent_unchecked(server) {
+            if let Link::Server(to, _) = to {
+                under_way.push((name.clone(), to, message));
+            }
+        }
+    }
+    for (from, to, message) in under_way {
+        let link = Link::Server(from, 0);
+        servers.get_mut(&to).expect("a server").handle_message(now(at_ms), &link, message);
+    }
+}
+
+#[test]
+fn ten_thousand_clients_are_handed_over_within_a_second_and_in_small_steps() {
+    let names = [name("a"), name("b"), name("c")];
+    let mut servers = BTreeMap::new();
+    for own in &names {
+        let config = ServerConfig { name: own.clone(), ..config(0, 1) };
+        let config = ServerConfig { threshold: 20_000, capacity: 20_000, ..config };
+        let mut server = Server::new(config, Arc::default());
+        server.handle_router_up(now(0), &ROUTER, VERSION);
+        for other in names.iter().filter(|other| *other != own) {
+            server.handle_peer_up(now(0), other, 1, VERSION);
+        }
+        servers.insert(own.clone(), server);
+    }
+    (0..30).for_each(|round| exchange(&mut servers, round));
+    let clients = 10_000_u64;
+    let a = servers.get_mut(&names[0]).expect("a");
+    for number in 0..clients {
+        let mut id = [0; 16];
+        // As good as random, as those that routers draw.
+        id[8..].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_ne_bytes());
+        a.handle_message(now(30), &ROUTER, get(ClientId(id), How::Assign, epoch(1)));
+    }
+    (30..90).for_each(|round| exchange(&mut servers, round));
+    let a = servers.get_mut(&names[0]).expect("a");
+    assert_eq!(a.view().primary_clients, clients);
+    a.handle_drain(now(90));
+    let mut at_ms = 90;
+    while !servers[&names[0]].drain_view().is_done() {
+        let offers = servers[&names[0]].open_offers();
+        assert!(offers <= 256, "{offers} at one time would hold up requests");
+        exchange(&mut servers, at_ms);
+        at_ms += 1;
+        assert!(at_ms < 1_000, "{:?} after a second", servers[&names[0]].drain_view());
+    }
+    servers.values().for_each(Server::assert_consistent);
+    let primaries: u64 = servers.values().map(|server| server.view().primary_clients).sum();
+    assert_eq!(primaries, clients);
+    for other in &names[1..] {
+        assert!(!servers[other].drain_view().draining);
+    }
 }
