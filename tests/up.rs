@@ -45,6 +45,24 @@ fn a_cluster_runs_until_it_is_told_to_stop_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn several_routers_know_all_servers_and_each_others_clients() {
+    let cluster = Cluster::start(&["--servers", "2", "--routers", "2"]);
+    assert_eq!(cluster.routers(), ["router", "router-2"]);
+    assert_eq!(cluster.servers(), ["server-1", "server-2"]);
+    let cache = tempfile::tempdir().unwrap();
+    let get = |router: &str| {
+        let address = cluster.process(router).address.to_string();
+        let cache = cache.path().to_str().unwrap();
+        understudy(["get", "--router", &address, "--cache", cache, "--json", "/"]).json()
+    };
+    let (first, second) = (get("router"), get("router-2"));
+    for same in ["client", "server", "epoch"] {
+        assert_eq!(first[same], second[same], "{same}: {first} {second}");
+    }
+    assert_eq!(second["reply"], "use_cached");
+}
+
+#[test]
 fn every_way_to_ask_stops_it() {
     for number in [Signal::INT, Signal::HUP] {
         let mut cluster = Cluster::start(&["--servers", "1"]);

@@ -69,7 +69,25 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
     let help = "Handshakes of clients under way";
     sheet.gauge("handshakes_open", help, &plain(*handshakes as u64));
     sheet.gauge("requests_open", "Requests without an answer yet", &plain(view.requests as u64));
-    sheet.counter("takeovers", "Takeovers that this router asked for", &plain(view.takeovers));
+    let counters = view.counters;
+    sheet.counter("takeovers", "Takeovers that this router asked for", &plain(counters.takeovers));
+    sheet.counter("forwarded", "Requests sent to servers, hedges not", &plain(counters.forwarded));
+    sheet.counter("hedges", "Requests also sent to an alternate", &plain(counters.hedges));
+    sheet.counter(
+        "hedge_wins",
+        "Hedges that the alternate answered first",
+        &plain(counters.hedge_wins),
+    );
+    sheet.counter(
+        "resumed_bodies",
+        "Bodies that broke off at one server and went on at another",
+        &plain(counters.resumed_bodies),
+    );
+    sheet.counter(
+        "abandoned_bodies",
+        "Bodies that broke off and could not go on",
+        &plain(counters.abandoned_bodies),
+    );
     let replies = &view.replies;
     let by_kind = labelled(
         "reply",
@@ -80,6 +98,8 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
             ("not_found", replies.not_found),
             ("unknown_slot", replies.unknown_slot),
             ("busy", replies.busy),
+            ("called", replies.called),
+            ("fate_unknown", replies.fate_unknown),
             ("error", replies.error),
         ],
     );
@@ -137,9 +157,11 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         ("forgotten_clients", "Clients forgotten as idle", view.forgotten_clients),
         ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
         ("retrievals", "Retrievals asked of the source", counters.retrievals),
+        ("calls", "Calls given to the source", counters.calls),
     ] {
         sheet.counter(name, help, &plain(value));
     }
+    sheet.gauge("open_calls", "Calls that the source executes now", &plain(view.open_calls as u64));
     sheet.gauge("releases_owed", "Releases not acknowledged yet", &plain(view.debts as u64));
     let help = "Mirror entries by which the alternates of its clients are behind";
     sheet.gauge("mirror_lag_entries", help, &plain(view.lag.entries));

@@ -41,7 +41,7 @@ impl Choice {
 }
 
 /// How full a server is, in millionths of its capacity.
-fn millionths(clients: u64, capacity: u64) -> u64 {
+pub(super) fn millionths(clients: u64, capacity: u64) -> u64 {
     let parts = u128::from(clients) * 1_000_000 / u128::from(capacity.max(1));
     u64::try_from(parts).unwrap_or(u64::MAX)
 }
@@ -106,15 +106,15 @@ impl Board {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::wire::backplane::SelfState;
 
-    fn name(text: &str) -> Name {
+    pub(in crate::cluster) fn name(text: &str) -> Name {
         Name::new(text).unwrap()
     }
 
-    fn board(servers: &[(&str, &str, u64, u64)]) -> Board {
+    pub(in crate::cluster) fn board(servers: &[(&str, &str, u64, u64)]) -> Board {
         let mut board = Board::default();
         for (server, zone, primary_clients, alternate_clients) in servers {
             board.set_reachable(&name(server), true);

@@ -4,13 +4,14 @@ use super::files::read_bounded;
 use super::section::{Located, Section};
 use super::shared::{self, BackplaneFiles, TlsFiles};
 use super::values::PeerAddress;
+use crate::cluster::Policy;
 use crate::wire::Name;
 use crate::wire::lane::MAX_SLOTS;
 use crate::wire::session::Versions;
 use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The name of a router that was given none; enough while there is only one.
@@ -58,14 +59,18 @@ pub struct RouterConfig {
     pub backplane: BackplaneFiles,
     /// The protocol versions it speaks, to clients too.
     pub versions: Versions,
-    /// Where servers may dial it (UDP).
+    /// Where other members may dial it (UDP); without one it only dials.
     pub backplane_listen: Option<SocketAddr>,
-    /// Where the servers are, each once; at least one.
+    /// What they are told to dial, if it is another address.
+    pub advertise: Option<SocketAddr>,
+    /// Where other members are, each once; at least one, unless they may dial it.
     pub seeds: Vec<PeerAddress>,
     /// Its pool.
     pub pool: RouterPool,
     /// The keys that tokens are sealed with; to be made up at start where there are none.
     pub token_keys: Option<TokenKeyBytes>,
+    /// The file that they are in, to be read again while the router runs.
+    pub token_keys_file: Option<PathBuf>,
     /// What clients may do.
     pub limits: RouterLimits,
     /// How long a request may take from end to end.
@@ -78,14 +83,7 @@ pub struct RouterPool {
     /// What it is called; servers must call theirs the same.
     pub name: Name,
     /// How a new client gets its server.
-    pub policy: PoolPolicy,
-}
-
-/// How a new client gets its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolPolicy {
-    /// The next one in order that is below its threshold.
-    Next,
+    pub policy: Policy,
 }
 
 /// What clients may do.
@@ -109,6 +107,15 @@ impl TokenKeyBytes {
     /// Makes them ready for use.
     pub fn token_keys(&self) -> TokenKeys {
         TokenKeys::new(&self.0)
+    }
+
+    /// Reads them from a file.
+    ///
+    /// # Errors
+    /// In words, which show no key.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let bytes = read_bounded(path, MAX_TOKEN_KEY_FILE).map_err(|error| error.to_string())?;
+        Self::parse(std::str::from_utf8(&bytes).map_err(|_| "it is not text")?)
     }
 
     /// Reads one or two lines of 64 hex digits; empty lines and lines with '#' are skipped.
@@ -166,14 +173,15 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
     let backplane_listen = backplane_section
         .as_ref()
         .and_then(|section| shared::address(section, "listen", "0.0.0.0:4444"));
+    let advertise = backplane_section.as_ref().and_then(shared::advertise);
     let seeds = shared::seeds(root, backplane_section.as_ref());
-    if seeds.is_none() {
+    if seeds.is_none() && backplane_listen.is_none() {
         let what = "seeds is missing".to_owned();
-        let fix = "list the servers' backplane addresses: seeds = [\"127.0.0.1:4443\"]";
+        let fix = "list backplane addresses of servers: seeds = [\"127.0.0.1:4443\"]";
         root.document.problem(None, what, fix);
     }
     let pool = read_pool(root);
-    let token_keys = read_token_keys(root);
+    let (token_keys, token_keys_file) = read_token_keys(root).unzip();
     let limits = read_limits(root);
     let range = MIN_REQUEST_TIMEOUT_MS..=MAX_REQUEST_TIMEOUT_MS;
     let timeout = root.number("request_timeout_ms", range, DEFAULT_REQUEST_TIMEOUT_MS);
@@ -204,9 +212,11 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         backplane: backplane?,
         versions,
         backplane_listen: backplane_listen.map(|listen| listen.value),
+        advertise,
         seeds: seeds.into_iter().map(|seed| seed.value).collect(),
         pool: pool?,
         token_keys,
+        token_keys_file,
         limits,
         request_timeout: Duration::from_millis(timeout.value),
     })
@@ -215,16 +225,16 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
 fn read_pool(root: &Section<'_>) -> Option<RouterPool> {
     let default_name = || Name::new(super::load::DEFAULT_POOL).ok();
     let Some(section) = root.only_section("pool") else {
-        return Some(RouterPool { name: default_name()?, policy: PoolPolicy::Next });
+        return Some(RouterPool { name: default_name()?, policy: Policy::Next });
     };
     let name = shared::name(&section, "name", default_name);
-    let policy = section.parsed("policy", "use \"next\"", |text| match text {
-        "next" => Ok(PoolPolicy::Next),
-        "least-loaded" => Err("this policy is not available yet".to_owned()),
+    let policy = section.parsed("policy", "use \"next\" or \"least-loaded\"", |text| match text {
+        "next" => Ok(Policy::Next),
+        "least-loaded" => Ok(Policy::LeastLoaded),
         _ => Err("this is not a policy".to_owned()),
     });
     section.finish(|key| shared::foreign(key, &["source"], "a server's [[pool]]"));
-    let policy = policy.map_or(PoolPolicy::Next, |policy| policy.value);
+    let policy = policy.map_or(Policy::Next, |policy| policy.value);
     Some(RouterPool { name: name?, policy })
 }
 
@@ -247,20 +257,14 @@ fn read_limits(root: &Section<'_>) -> RouterLimits {
     limits
 }
 
-fn read_token_keys(root: &Section<'_>) -> Option<TokenKeyBytes> {
+fn read_token_keys(root: &Section<'_>) -> Option<(TokenKeyBytes, PathBuf)> {
     let path = shared::file(root, "token_keys")?;
     let fix = "put one or two lines of 64 random hex digits in it, as 'openssl rand -hex 32' gives";
-    let keys = read_token_key_file(&path.value);
-    keys.map_err(|why| {
+    let keys = TokenKeyBytes::read(&path.value).map_err(|why| {
         let what = format!("token_keys is {}: {why}", path.value.display());
         root.document.problem(path.line, what, fix);
-    })
-    .ok()
-}
-
-fn read_token_key_file(path: &Path) -> Result<TokenKeyBytes, String> {
-    let bytes = read_bounded(path, MAX_TOKEN_KEY_FILE).map_err(|error| error.to_string())?;
-    TokenKeyBytes::parse(std::str::from_utf8(&bytes).map_err(|_| "it is not text")?)
+    });
+    Some((keys.ok()?, path.value))
 }
 
 fn check_ports_differ(

@@ -15,8 +15,14 @@ pub enum Fault {
     StaleSlot,
     /// A call is sent again when its server is lost.
     ResentCall,
+    /// A router leaves PINGs of its clients unanswered.
+    NoPong,
     /// A server's worker serves clients that another one owns.
     WrongOwner,
+    /// A call that may not be repeated is hedged.
+    HedgedCall,
+    /// A server goes on with a body although it has another version of the item.
+    ResumesAnyVersion,
     /// A server that drains drops its clients instead of handing them over.
     DrainForgetsClient,
     /// A primary keeps an alternate that drains.

@@ -12,5 +12,7 @@ mod fault;
 pub mod router;
 pub mod server;
 pub mod slots;
+#[cfg(test)]
+mod spreading;
 
 pub use fault::{Fault, Planted};

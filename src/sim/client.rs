@@ -1,12 +1,14 @@
 //! Processes of the client library: machine, disk, and an application that asks for items.
 
+use super::calls::{CallTicket, is_answer};
+use super::checks::Check;
 use super::cluster::World;
 use super::disk::Disk;
 use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
-use super::plan::{Mood, pick};
+use super::plan::pick;
 use super::story::Stage;
-use crate::node::client::{Client, Config, Output, ValidatorPolicy};
+use crate::node::client::{Client, Config, Output};
 use crate::wire::lane::BodyStart;
 use crate::wire::{ClientId, Epoch, Frame, Key, Time};
 use bytes::Bytes;
@@ -42,8 +44,11 @@ pub(super) struct Ticket {
 pub(super) struct ClientProcess {
     pub(super) machine: Option<Client>,
     connection: Option<ConnectionId>,
+    /// The connection that is being made.
+    dialled: Option<ConnectionId>,
     pub(super) disk: Disk,
     pub(super) tickets: BTreeMap<u64, Ticket>,
+    pub(super) calls: BTreeMap<u64, CallTicket>,
     /// Keys that are being asked for, since when: a further get shares the answer.
     pub(super) shared: BTreeMap<Key, Time>,
     /// The highest epoch that this run has seen.
@@ -59,8 +64,10 @@ impl ClientProcess {
         Self {
             machine: None,
             connection: None,
+            dialled: None,
             disk,
             tickets: BTreeMap::new(),
+            calls: BTreeMap::new(),
             shared: BTreeMap::new(),
             seen: None,
             cloned,
@@ -117,7 +124,9 @@ impl World {
         let process = &mut self.clients[place];
         process.machine = None;
         process.connection = None;
+        process.dialled = None;
         process.tickets.clear();
+        process.calls.clear();
         process.shared.clear();
         process.seen = None;
         process.disk.lose_tail(lost);
@@ -150,16 +159,24 @@ impl World {
     }
 
     pub(super) fn client_connected(&mut self, place: usize, id: ConnectionId) {
-        if self.clients[place].connection == Some(id) {
+        let process = &mut self.clients[place];
+        if process.dialled.take_if(|dialled| *dialled == id).is_some() {
+            if let Some(before) = process.connection.replace(id) {
+                self.give_up(before, DIALLER);
+            }
             self.with_client(place, |machine, now| machine.handle_connected(now));
         }
     }
 
     pub(super) fn client_lost(&mut self, place: usize, id: ConnectionId) {
-        if self.clients[place].connection == Some(id) {
-            self.clients[place].connection = None;
+        let process = &mut self.clients[place];
+        if process.connection.take_if(|connection| *connection == id).is_some() {
             self.with_client(place, |machine, now| {
                 machine.handle_disconnected("the connection broke", now);
+            });
+        } else if process.dialled.take_if(|dialled| *dialled == id).is_some() {
+            self.with_client(place, |machine, now| {
+                machine.handle_unreachable(None, "nobody is there", now);
             });
         }
     }
@@ -189,6 +206,13 @@ impl World {
         self.trace.got(self.now, Host::Client(place), "router", text);
     }
 
+    /// A piece of a body came, of which the machine hears only at its end.
+    pub(super) fn client_packets(&mut self, place: usize, id: ConnectionId) {
+        if self.clients[place].connection == Some(id) {
+            self.with_client(place, |machine, now| machine.handle_packets(now));
+        }
+    }
+
     /// The stream of a body ended, or broke off.
     pub(super) fn client_body(
         &mut self,
@@ -209,6 +233,10 @@ impl World {
         self.trace.bytes(&bytes);
         let who = Host::Client(place);
         self.trace.got(self.now, who, "router", &(start, bytes.len(), whole));
+        if whole && start.is_some() && !self.source.ever_was_body(&bytes) && !is_answer(&bytes) {
+            let what = format!("client {place} got {} bytes that never were an item", bytes.len());
+            return self.fail(Check::Body, what);
+        }
         self.with_client(place, |machine, now| match start {
             Some(start) if whole => {
                 machine.handle_body(start.request_id, start.offset, bytes, now);
@@ -236,19 +264,23 @@ impl World {
         let host = Host::Client(place);
         match output {
             Output::Connect { router } => {
-                if let Some(id) = self.clients[place].connection.take() {
-                    self.give_up(id, DIALLER);
-                }
-                self.clients[place].connection = Some(self.dial(host, 0, Host::Router(router)));
+                let dialled = self.dial(host, 0, Host::Router(router));
+                let before = self.clients[place].dialled.replace(dialled);
+                assert!(before.is_none(), "one attempt at a time");
+            }
+            Output::StopConnecting => {
+                let dialled = self.clients[place].dialled.take();
+                self.give_up(dialled.expect("an attempt"), DIALLER);
             }
             Output::SendSession(frame) => self.send_of_client(place, Stream::First, &frame),
             Output::SendLane(frame) => self.send_of_client(place, Stream::Lane, &frame),
             Output::Close { .. } => {
-                if let Some(id) = self.clients[place].connection.take() {
-                    self.give_up(id, DIALLER);
-                }
+                let process = &mut self.clients[place];
+                let ended = process.connection.take().or_else(|| process.dialled.take());
+                self.give_up(ended.expect("a connection, or an attempt"), DIALLER);
             }
             Output::Answer(answer) => self.take_answer(place, answer),
+            Output::Called(answer) => self.take_call_answer(place, &answer),
             Output::Load { slot } => {
                 let life = self.life(host);
                 let delay = self.between(0, 5);
@@ -271,36 +303,5 @@ impl World {
         if let Some(id) = self.clients[place].connection {
             self.send_frame(id, DIALLER, stream, frame);
         }
-    }
-
-    /// Asks for an item.
-    pub(super) fn get(
-        &mut self,
-        place: usize,
-        key: &Key,
-        policy: ValidatorPolicy,
-        expected: Expected,
-    ) {
-        let (ticket, now) = (self.fresh_number(), self.now);
-        let process = &mut self.clients[place];
-        let since = *process.shared.entry(key.clone()).or_insert(now);
-        let asked = Ticket { key: key.clone(), asked: now, since, expected };
-        self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
-        process.tickets.insert(ticket, asked);
-        self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
-    }
-
-    pub(super) fn random_policy(&mut self) -> ValidatorPolicy {
-        // A CRC twin is misunderstood without any loss: not in a story that checks for that.
-        let with_crc = self.plan.mood != Mood::Calm;
-        pick(
-            &mut self.random,
-            &[
-                ValidatorPolicy::None,
-                ValidatorPolicy::Strong,
-                ValidatorPolicy::Auto,
-                if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
-            ],
-        )
     }
 }

@@ -1,6 +1,7 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
-use super::caller::{CallLedger, Caller};
+use super::caller::Caller;
+use super::calls::CallLedger;
 use super::checks::Check;
 use super::client::ClientProcess;
 use super::events::Event;
@@ -69,6 +70,8 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) steps: u64,
     pub(super) answers: u64,
+    /// In a story of one failure: a router was the one that failed.
+    pub(super) router_failed: bool,
     pub(super) failure: Option<(Check, String)>,
 }
 
@@ -98,6 +101,7 @@ impl World {
             trace,
             steps: 0,
             answers: 0,
+            router_failed: false,
             failure: None,
         };
         world.trace.line(BEGIN, || format!("{:?}", world.plan));
@@ -241,10 +245,7 @@ impl World {
         process.running = false;
         process.inbox.clear();
         match host {
-            Host::Server(place) => {
-                self.servers[place].stop();
-                self.calls.forget_server(place);
-            }
+            Host::Server(place) => self.servers[place].stop(),
             Host::Router(place) => self.routers[place].stop(),
             Host::Client(place) => self.stop_client(place),
             Host::Caller(place) => self.callers[place].stop(),

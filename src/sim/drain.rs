@@ -95,7 +95,7 @@ impl World {
             self.fail(Check::Drain, format!("server {place} after some seconds: {view:?}"));
         }
         let views = self.routers.iter().flat_map(|router| &router.workers);
-        let takeovers: u64 = views.map(|worker| worker.machine.view().takeovers).sum();
+        let takeovers: u64 = views.map(|worker| worker.machine.view().counters.takeovers).sum();
         if takeovers > 0 {
             self.fail(Check::Drain, format!("routers had to ask for {takeovers} takeovers"));
         }

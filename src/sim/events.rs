@@ -1,10 +1,10 @@
 //! What happens at which moment.
 
 use super::cluster::World;
-use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Stream};
+use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use super::story::Stage;
 use crate::mirror::Version;
-use crate::node::server::Retrieved;
+use crate::node::server::{Called, Retrieved};
 use crate::wire::{ClientId, Key, Time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(super) enum Event {
     Turn { host: Host, life: u64, worker: usize },
     /// A router's worker hears that another one has admitted a client.
     Admitted { host: Host, life: u64, worker: usize, client: ClientId, admission: u64 },
+    /// A router's task stopped passing a body on.
+    BodyBroken { seat: Seat, life: u64, request_id: u64, passed: u64 },
     /// The source looks at an item.
     Look {
         host: Host,
@@ -46,6 +48,10 @@ pub(super) enum Event {
         retrieved: Retrieved,
         fresh_for: Duration,
     },
+    /// The source executes a call.
+    Execute { host: Host, life: u64, worker: usize, ticket: u64, number: u64 },
+    /// The source has answered a call.
+    Called { host: Host, life: u64, worker: usize, ticket: u64, called: Called },
     /// Bytes were read from a client's disk.
     Loaded { host: Host, life: u64, slot: u32 },
     /// A client's application does something.
@@ -86,10 +92,13 @@ impl World {
                 end(connection, *at)
             }
             Event::Dial { from, .. } => Some(*from),
+            Event::BodyBroken { seat, .. } => Some(Host::Router(seat.0)),
             Event::Turn { host, .. }
             | Event::Admitted { host, .. }
             | Event::Look { host, .. }
             | Event::Retrieved { host, .. }
+            | Event::Execute { host, .. }
+            | Event::Called { host, .. }
             | Event::Loaded { host, .. }
             | Event::Work { host, .. }
             | Event::Stop { host, .. } => Some(*host),
@@ -117,10 +126,13 @@ impl World {
                 self.is_dead_end(*connection, *end)
             }
             Event::Dial { from, life, .. } => ended(*from, *life),
+            Event::BodyBroken { seat, life, .. } => ended(Host::Router(seat.0), *life),
             Event::Turn { host, life, .. }
             | Event::Admitted { host, life, .. }
             | Event::Look { host, life, .. }
             | Event::Retrieved { host, life, .. }
+            | Event::Execute { host, life, .. }
+            | Event::Called { host, life, .. }
             | Event::Loaded { host, life, .. }
             | Event::Work { host, life }
             | Event::Stop { host, life, .. } => ended(*host, *life),
@@ -154,11 +166,20 @@ impl World {
             Event::Admitted { host, worker, client, admission, .. } => {
                 self.hand_in_admitted(host, worker, client, admission);
             }
+            Event::BodyBroken { seat, request_id, passed, .. } => {
+                self.hand_in_broken(seat, request_id, passed);
+            }
             Event::Look { host, worker, ticket, key, known, .. } => {
                 self.look_at_item(host, worker, ticket, &key, known.as_deref());
             }
             Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
                 self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
+            }
+            Event::Execute { host, worker, ticket, number, .. } => {
+                self.execute(host, worker, ticket, number);
+            }
+            Event::Called { host, worker, ticket, called, .. } => {
+                self.hand_in_called(host, worker, ticket, called);
             }
             Event::Loaded { host, slot, .. } => self.hand_in_loaded(host, slot),
             Event::Work { host, .. } => self.work(host),

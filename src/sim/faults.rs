@@ -55,6 +55,23 @@ impl World {
         }
     }
 
+    /// A router is killed, frozen or cut off from all others, and is back later.
+    pub(super) fn fail_router(&mut self, place: usize) {
+        let host = Host::Router(place);
+        match self.random.random_range(0..3) {
+            0 => self.restart(host),
+            1 => self.pause(host),
+            _ => {
+                self.trace.line(self.now, || format!("#### {host:?} is cut off"));
+                for other in self.hosts().filter(|other| *other != host).collect::<Vec<_>>() {
+                    self.cut(host, other, true);
+                }
+                let length = self.between(50, 5_000);
+                self.schedule(length, Event::Heal { host });
+            }
+        }
+    }
+
     fn restart(&mut self, host: Host) {
         self.trace.line(self.now, || format!("#### {host:?} is killed"));
         self.kill(host);

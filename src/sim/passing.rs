@@ -2,17 +2,22 @@
 
 use super::checks::Check;
 use super::cluster::World;
-use super::network::{ACCEPTOR, Chunk, ConnectionId, DIALLER, Seat, Stream};
+use super::events::Event;
+use super::network::{ACCEPTOR, Chunk, ConnectionId, DIALLER, Host, Seat, Stream};
 use crate::node::router::BodyVerdict;
 use crate::wire::FrameType;
 use crate::wire::lane::BodyStart;
+use std::time::Duration;
 
 /// A body on its way from a server to a client.
 #[derive(Debug)]
 pub(super) struct Passing {
-    pub(super) request_id: u64,
+    request_id: u64,
+    pub(super) body: u64,
     pub(super) session: ConnectionId,
     stream: Stream,
+    /// Bytes that were passed on.
+    passed: u64,
 }
 
 impl World {
@@ -39,12 +44,21 @@ impl World {
         let Some(router) = self.router(seat) else {
             return;
         };
-        if let Some(passing) = router.bodies.get(&(id, stream)) {
-            let (session, out) = (passing.session, passing.stream);
-            let ends = matches!(chunk, Chunk::Finish | Chunk::Reset);
-            let ended = if ends { router.bodies.remove(&(id, stream)) } else { None };
+        if let Some(passing) = router.bodies.get_mut(&(id, stream)) {
+            let (request_id, session, out) = (passing.request_id, passing.session, passing.stream);
+            match &chunk {
+                Chunk::Bytes(bytes) => passing.passed += bytes.len() as u64,
+                Chunk::Reset => {
+                    return self.suspend_bodies(seat, |from, _| from == (id, stream));
+                }
+                Chunk::Up | Chunk::Finish => {}
+            }
+            let ends = matches!(chunk, Chunk::Finish);
+            if ends {
+                router.bodies.remove(&(id, stream));
+            }
             self.send(session, ACCEPTOR, out, chunk);
-            if let Some(Passing { request_id, .. }) = ended {
+            if ends {
                 self.with_router(seat, |machine, _| machine.handle_body_ended(request_id));
             }
             return;
@@ -91,10 +105,25 @@ impl World {
         router.waiting.remove(&(id, stream));
         let session = router.sessions.get(&route.session).copied();
         let session = session.expect("a closed session wants no bodies");
-        let out = Stream::Body(self.fresh_number());
-        self.send_frame(session, ACCEPTOR, out, &route.start.encode());
+        let suspended = router.suspended.remove(&route.body);
+        let first = self
+            .connections
+            .get_mut(&id)
+            .map(|connection| connection.flow(DIALLER, stream).received.split().freeze());
+        let first = first.unwrap_or_default();
+        let out = match suspended {
+            Some((_, out)) => out,
+            None => {
+                let out = Stream::Body(self.fresh_number());
+                self.send_frame(session, ACCEPTOR, out, &route.start.encode());
+                out
+            }
+        };
+        let passed = first.len() as u64;
+        self.send(session, ACCEPTOR, out, Chunk::Bytes(first));
         if let Some(router) = self.router(seat) {
-            let passing = Passing { request_id, session, stream: out };
+            let body = route.body;
+            let passing = Passing { request_id, body, session, stream: out, passed };
             router.bodies.insert((id, stream), passing);
         }
         self.pump(id, DIALLER, stream);
@@ -112,27 +141,65 @@ impl World {
         }
     }
 
-    /// Breaks off bodies that are being passed on.
-    pub(super) fn end_bodies(
+    /// Takes no more of bodies from their servers; the clients' streams stay open.
+    pub(super) fn suspend_bodies(
         &mut self,
         seat: Seat,
-        which: impl Fn(ConnectionId, &Passing) -> bool,
+        which: impl Fn((ConnectionId, Stream), &Passing) -> bool,
     ) {
-        let Some(router) = self.router(seat) else {
-            return;
-        };
-        let bodies = router.bodies.extract_if(.., |(from, _), passing| which(*from, passing));
-        let ended: Vec<_> = bodies.collect();
-        router.given_up.extend(ended.iter().map(|(from, _)| *from));
-        for (_, Passing { request_id, session, stream }) in ended {
+        for Passing { request_id, body, session, stream, passed } in self.take_bodies(seat, which) {
+            if let Some(router) = self.router(seat) {
+                router.suspended.insert(body, (session, stream));
+            }
+            // The shell's task hears of it a moment after the machine has asked for it.
+            let life = self.life(Host::Router(seat.0));
+            let event = Event::BodyBroken { seat, life, request_id, passed };
+            self.schedule(Duration::from_micros(1), event);
+        }
+    }
+
+    /// A body's task says how much it passed on.
+    pub(super) fn hand_in_broken(&mut self, seat: Seat, request_id: u64, passed: u64) {
+        self.with_router(seat, |machine, now| machine.handle_body_broken(now, request_id, passed));
+    }
+
+    /// A client is not to get the rest of a body.
+    pub(super) fn abandon_body(&mut self, seat: Seat, body: u64) {
+        let active = self.take_bodies(seat, |_, passing| passing.body == body);
+        let suspended = self.router(seat).and_then(|router| router.suspended.remove(&body));
+        let streams = active.iter().map(|passing| (passing.session, passing.stream));
+        for (session, stream) in streams.chain(suspended).collect::<Vec<_>>() {
             self.send(session, ACCEPTOR, stream, Chunk::Reset);
+        }
+        for Passing { request_id, .. } in active {
             self.with_router(seat, |machine, _| machine.handle_body_ended(request_id));
         }
     }
 
+    /// A client is gone.
+    pub(super) fn end_bodies_of(&mut self, seat: Seat, session: ConnectionId) {
+        for Passing { request_id, .. } in self.take_bodies(seat, |_, it| it.session == session) {
+            self.with_router(seat, |machine, _| machine.handle_body_ended(request_id));
+        }
+    }
+
+    fn take_bodies(
+        &mut self,
+        seat: Seat,
+        which: impl Fn((ConnectionId, Stream), &Passing) -> bool,
+    ) -> Vec<Passing> {
+        let Some(router) = self.router(seat) else {
+            return Vec::new();
+        };
+        let bodies = router.bodies.extract_if(.., |from, passing| which(*from, passing));
+        let ended: Vec<_> = bodies.collect();
+        router.given_up.extend(ended.iter().map(|(from, _)| *from));
+        ended.into_iter().map(|(_, passing)| passing).collect()
+    }
+
     /// The connection over which bodies came is gone.
     pub(super) fn forget_bodies(&mut self, seat: Seat, id: ConnectionId) {
-        self.end_bodies(seat, |connection, _| connection == id);
+        self.suspend_bodies(seat, |(connection, _), _| connection == id);
         if let Some(router) = self.router(seat) {
             router.waiting.retain(|(connection, _), _| *connection != id);
             router.given_up.retain(|(connection, _)| *connection != id);

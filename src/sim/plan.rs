@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens: how large the cluster is, how bad the network, how
 //! hot the workload.
 
+use crate::cluster::Policy;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::time::Duration;
@@ -13,7 +14,8 @@ const IDLE_TIMEOUT_S: u64 = 6;
 pub(super) enum Mood {
     /// Nothing breaks: every request is answered, and no reply is ever misunderstood.
     Calm,
-    /// One server fails while nothing else does: every request is answered, from a warm mirror.
+    /// One server, or one of two routers, fails while nothing else does: every request is answered,
+    /// from a warm mirror.
     OneFailure,
     /// Anything breaks, several things at once.
     Rough,
@@ -58,6 +60,7 @@ pub(super) struct Plan {
     pub(super) threshold: u64,
     pub(super) capacity: u64,
     pub(super) zones: bool,
+    pub(super) policy: Policy,
     /// Most workers that a router or a server has; each run of one draws how many.
     pub(super) most_workers: usize,
     /// How often a router is told that a server has fewer workers than it has.
@@ -77,7 +80,7 @@ impl Plan {
         Self {
             mood,
             servers: random.random_range(if mood == Mood::OneFailure { 3..=5 } else { 2..=5 }),
-            routers: if mood == Mood::OneFailure { 1 } else { random.random_range(1..=2) },
+            routers: random.random_range(1..=2),
             clients: random.random_range(1..=5),
             callers: random.random_range(0..=2),
             keys: random.random_range(4..=12),
@@ -106,6 +109,7 @@ impl Plan {
             threshold,
             capacity: if threshold == 1_000 { 1_000 } else { pick(random, &[8, 1_000]) },
             zones: random.random_bool(0.3),
+            policy: pick(random, &[Policy::Next, Policy::Next, Policy::LeastLoaded]),
             most_workers: pick(random, &[1, 3]),
             misled_chance: if rough { pick(random, &[0.0, 0.1, 0.3]) } else { 0.0 },
         }

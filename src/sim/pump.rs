@@ -87,7 +87,8 @@ impl World {
                 }
                 match (host, stream) {
                     // Taken whole at its end.
-                    (Host::Client(_) | Host::Caller(_), Stream::Body(_)) => {}
+                    (Host::Client(place), Stream::Body(_)) => self.client_packets(place, id),
+                    (Host::Caller(_), Stream::Body(_)) => {}
                     (Host::Server(place), Stream::Frames(worker)) => {
                         self.server_received(place, worker, id);
                     }

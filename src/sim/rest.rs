@@ -33,7 +33,7 @@ impl World {
     }
 
     /// The workers of all routers.
-    fn router_views(&self) -> impl Iterator<Item = (Seat, RouterView)> {
+    pub(super) fn router_views(&self) -> impl Iterator<Item = (Seat, RouterView)> {
         self.routers.iter().enumerate().flat_map(|(place, process)| {
             let workers = process.workers.iter().enumerate();
             workers.map(move |(at, worker)| ((place, at), worker.machine.view()))

@@ -18,7 +18,7 @@ impl World {
         &mut self,
         (place, worker): Seat,
         to: &Link,
-        request_id: u64,
+        start: BodyStart,
         body: &Bytes,
         trailer: Bytes,
     ) {
@@ -27,8 +27,7 @@ impl World {
             return;
         };
         let stream = Stream::Body(self.fresh_number());
-        let start = BodyStart { request_id, offset: 0 }.encode();
-        self.send_frame(id, ACCEPTOR, stream, &start);
+        self.send_frame(id, ACCEPTOR, stream, &start.encode());
         let middle = self.random.random_range(0..=body.len());
         self.send(id, ACCEPTOR, stream, Chunk::Bytes(body.slice(..middle)));
         if self.random.random_bool(self.plan.body_break_chance) {

@@ -42,6 +42,8 @@ pub(super) struct RouterWorker {
     pub(super) welcomed: BTreeSet<ConnectionId>,
     /// By the server's connection and stream.
     pub(super) bodies: BTreeMap<(ConnectionId, Stream), Passing>,
+    /// The clients' streams of bodies that broke off and may go on, by the body.
+    pub(super) suspended: BTreeMap<u64, (ConnectionId, Stream)>,
     /// Bodies whose reply has not come yet.
     pub(super) waiting: BTreeMap<(ConnectionId, Stream), BodyStart>,
     /// Bodies that are not read any further.
@@ -58,6 +60,7 @@ impl RouterWorker {
             numbers: BTreeMap::new(),
             welcomed: BTreeSet::new(),
             bodies: BTreeMap::new(),
+            suspended: BTreeMap::new(),
             waiting: BTreeMap::new(),
             given_up: BTreeSet::new(),
         }
@@ -87,6 +90,7 @@ impl World {
             self.random.fill_bytes(&mut seed);
             let config = RouterConfig {
                 pool: Name::new("default").expect("a name"),
+                policy: self.plan.policy,
                 limits: Limits {
                     slots: self.plan.slots,
                     in_flight: self.plan.in_flight,
@@ -186,8 +190,8 @@ impl World {
         admission: u64,
     ) {
         if let Host::Router(place) = host {
-            self.with_router((place, worker), |machine, _| {
-                machine.handle_admitted_elsewhere(client, admission);
+            self.with_router((place, worker), |machine, now| {
+                machine.handle_admitted_elsewhere(now, client, admission);
             });
         }
     }
@@ -202,7 +206,7 @@ impl World {
                 process.sessions.remove(&session);
                 self.with_router(seat, |machine, now| machine.handle_disconnected(now, session));
             }
-            return self.end_bodies(seat, |_, passing| passing.session == id);
+            return self.end_bodies_of(seat, id);
         }
         if let Some(server) = process.indices.remove(&id) {
             process.servers.remove(&server);
@@ -303,9 +307,10 @@ impl World {
                     self.schedule(Duration::from_millis(50), event);
                 }
             }
-            Output::AbandonBody { request_id } => {
-                self.end_bodies(seat, |_, passing| passing.request_id == request_id);
+            Output::SuspendBody { body } => {
+                self.suspend_bodies(seat, |_, passing| passing.body == body);
             }
+            Output::AbandonBody { body } => self.abandon_body(seat, body),
         }
     }
 

@@ -228,6 +228,23 @@ impl Source {
         })
     }
 
+    /// Whether these ever were the bytes of an item. An unmirrored one's end with its tag.
+    pub(super) fn ever_was_body(&self, bytes: &[u8]) -> bool {
+        let untagged = &bytes[..bytes.len().saturating_sub(16)];
+        self.items.values().any(|item| {
+            item.history.iter().any(|(_, state)| {
+                present(state).is_some_and(|version| {
+                    let body = version.body();
+                    let made_for_one = || {
+                        let rest = bytes.strip_prefix(&body[..]);
+                        rest.is_some_and(|rest| rest.starts_with(b" for reader "))
+                    };
+                    body == bytes || body == untagged || made_for_one()
+                })
+            })
+        })
+    }
+
     /// Whether the key ever had a version with this digest.
     pub(super) fn ever_had(&self, key: &Key, digest: &Digest) -> bool {
         let Some(item) = self.items.get(key) else {

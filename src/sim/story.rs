@@ -21,7 +21,7 @@ pub(super) enum Stage {
     Rough,
     /// Every client asks for what it will ask for again.
     Warm,
-    /// One server has failed, or is about to.
+    /// One server or router has failed, or is about to.
     Struck,
     /// Everything is healed, and has time to find itself again.
     Settling,
@@ -105,13 +105,20 @@ impl World {
         3 * second
     }
 
-    /// One server fails in one way, and is back later; or is drained.
+    /// One server fails in one way, and is back later, or is drained; or one router fails, if there
+    /// is another.
     fn strike(&mut self) -> Duration {
-        let place = self.random.random_range(0..self.servers.len());
-        match self.random.random_range(0..10) {
-            0..5 => self.fail_server(place),
-            5..7 => self.restart_gently(place),
-            _ => self.drain_for_good(place),
+        if self.routers.len() > 1 && self.random.random_bool(0.5) {
+            self.router_failed = true;
+            let place = self.random.random_range(0..self.routers.len());
+            self.fail_router(place);
+        } else {
+            let place = self.random.random_range(0..self.servers.len());
+            match self.random.random_range(0..10) {
+                0..5 => self.fail_server(place),
+                5..7 => self.restart_gently(place),
+                _ => self.drain_for_good(place),
+            }
         }
         for place in 0..self.clients.len() {
             for delay in [self.between(0, 100), self.between(0, 4_000)] {
@@ -182,6 +189,7 @@ impl World {
                 let policy = self.random_policy();
                 self.get(place, key, policy, Expected::Answer);
             }
+            self.call_of_client(place, Expected::Answer);
         }
         for place in 0..self.callers.len() {
             self.make_last_call(place);
@@ -221,6 +229,9 @@ impl World {
             if let Some(ticket) = open {
                 let what = format!("client {place} waits for {}", ticket.key);
                 self.fail(Check::Rest, what);
+            }
+            if !self.clients[place].calls.is_empty() {
+                self.fail(Check::Rest, format!("client {place} waits for a call"));
             }
         }
     }

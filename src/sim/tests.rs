@@ -94,8 +94,23 @@ fn a_call_that_is_sent_again_is_found() {
 }
 
 #[test]
+fn a_router_that_answers_no_pings_is_found() {
+    assert_eq!(found_by(Fault::NoPong), Check::Suspicion);
+}
+
+#[test]
 fn a_worker_that_serves_the_clients_of_another_is_found() {
     assert_eq!(found_by(Fault::WrongOwner), Check::ServerState);
+}
+
+#[test]
+fn a_call_that_is_hedged_is_found() {
+    assert_eq!(found_by(Fault::HedgedCall), Check::CallRepeated);
+}
+
+#[test]
+fn a_body_that_goes_on_with_another_version_is_found() {
+    assert_eq!(found_by(Fault::ResumesAnyVersion), Check::Body);
 }
 
 #[test]

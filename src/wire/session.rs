@@ -1,4 +1,4 @@
-//! Frames of the session stream: HELLO, WELCOME, ASSIGNED, GOAWAY.
+//! Frames of the session stream: HELLO, WELCOME, ASSIGNED, GOAWAY, PING and PONG.
 
 use super::codec::{DecodeError, MAX_VARINT, Reader, put};
 use super::frame::{Frame, FrameType, MAX_PAYLOAD};
@@ -10,6 +10,8 @@ use bytes::{Bytes, BytesMut};
 pub const VERSION: u64 = 2;
 /// The oldest protocol version that this code speaks.
 pub const OLDEST_VERSION: u64 = 1;
+/// The first protocol version in which a client may send PING.
+pub const PING_VERSION: u64 = 2;
 /// The ALPN of the native protocol.
 pub const ALPN: &[u8] = b"understudy/1";
 /// Longest sealed token, in bytes.
@@ -86,6 +88,13 @@ pub struct Assigned {
     pub token: Bytes,
     /// Who services the client now.
     pub assignment: Assignment,
+}
+
+/// Asks whether the router is there. Answered at once, with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Chosen by who asks.
+    pub number: u64,
 }
 
 /// Why a router ends a session that it would otherwise keep.
@@ -236,6 +245,25 @@ impl Assigned {
         let assignment = Assignment::decode(&mut reader)?;
         reader.finish("ASSIGNED")?;
         Ok(Self { token, assignment })
+    }
+}
+
+impl Ping {
+    /// Writes the frame that asks.
+    pub fn encode(self) -> Frame {
+        Frame::build(FrameType::Ping, MAX_PAYLOAD, |out| put::varint(out, self.number))
+    }
+
+    /// Writes the answer, PONG.
+    pub fn answer(self) -> Frame {
+        Frame::build(FrameType::Pong, MAX_PAYLOAD, |out| put::varint(out, self.number))
+    }
+
+    /// Reads the payload of a PING, or of a PONG, which has the same.
+    pub fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let number = reader.varint("number", MAX_VARINT)?;
+        reader.finish("PING or PONG")?;
+        Ok(Self { number })
     }
 }
 

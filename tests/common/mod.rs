@@ -131,7 +131,7 @@ pub(crate) struct Process {
     pub(crate) admin: SocketAddr,
 }
 
-/// A router and servers that `understudy up` runs on free ports.
+/// Routers and servers that `understudy up` runs on free ports.
 pub(crate) struct Cluster {
     up: Child,
     stdin: Option<ChildStdin>,
@@ -208,10 +208,16 @@ impl Cluster {
     /// The names of the servers.
     pub(crate) fn servers(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        state.processes.keys().filter(|name| *name != "router").cloned().collect()
+        state.processes.keys().filter(|name| name.starts_with("server")).cloned().collect()
     }
 
-    /// Where clients come in.
+    /// The names of the routers: `router`, and if there are more, `router-2`…
+    pub(crate) fn routers(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        state.processes.keys().filter(|name| name.starts_with("router")).cloned().collect()
+    }
+
+    /// Where clients come in: the first router.
     pub(crate) fn router(&self) -> SocketAddr {
         self.process("router").address
     }
@@ -241,6 +247,12 @@ impl Cluster {
     pub(crate) fn get(&self, arguments: &[&str]) -> Output {
         let router = self.router().to_string();
         understudy(["get", "--router", &router].iter().chain(arguments))
+    }
+
+    /// Runs `understudy call` against the router, with these arguments.
+    pub(crate) fn call(&self, arguments: &[&str]) -> Output {
+        let router = self.router().to_string();
+        understudy(["call", "--router", &router].iter().chain(arguments))
     }
 
     /// Gets an admin page of a process, which is to be there.

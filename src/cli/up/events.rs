@@ -1,6 +1,6 @@
 //! What happens in a cluster, and how it is shown: as text for people, or as lines of JSON.
 
-use super::{Layout, Part, Settings};
+use super::{Layout, Part, Role, Settings};
 use crate::cli::report;
 use crate::cli::table::{self, Align};
 use serde::Serialize;
@@ -21,7 +21,15 @@ pub(super) enum Event {
     /// A child was started for the first time.
     Started(Process),
     /// All children answer: the cluster is up. Once.
-    Ready { router: SocketAddr, admin: SocketAddr, processes: Vec<Process> },
+    Ready {
+        /// The first router, where clients come in...
+        router: SocketAddr,
+        /// ...and where it shows its status.
+        admin: SocketAddr,
+        /// All of them, the first one included: where clients come in.
+        routers: Vec<SocketAddr>,
+        processes: Vec<Process>,
+    },
     /// A child ended without having been asked to.
     ChildExited {
         name: String,
@@ -45,6 +53,7 @@ pub(super) enum Event {
 /// A child.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Process {
+    pub(super) role: Role,
     pub(super) name: String,
     pub(super) pid: u32,
     pub(super) address: SocketAddr,
@@ -53,7 +62,13 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(part: &Part, pid: u32) -> Self {
-        Self { name: part.name.clone(), pid, address: part.address, admin: part.admin }
+        Self {
+            role: part.role,
+            name: part.name.clone(),
+            pid,
+            address: part.address,
+            admin: part.admin,
+        }
     }
 }
 
@@ -103,7 +118,7 @@ impl Output {
                 None => ["/", "/items/1m.bin"].map(str::to_owned),
             },
             cache: quoted(&std::env::temp_dir().join("understudy-cache").to_string_lossy()),
-            admin: layout.router.admin,
+            admin: layout.routers[0].admin,
         }
     }
 
@@ -118,15 +133,19 @@ impl Output {
     fn text(&self, event: &Event) -> String {
         match event {
             Event::Started(_) => String::new(),
-            Event::Ready { router, processes, .. } => {
-                let servers = processes.len() - 1;
+            Event::Ready { routers, processes, .. } => {
+                let servers = processes.len() - routers.len();
                 let plural = if servers == 1 { "server" } else { "servers" };
+                let routers_in_words = match routers.len() {
+                    1 => "a router".to_owned(),
+                    several => format!("{several} routers"),
+                };
                 let serves = &self.serves;
                 format!(
-                    "Understudy is up: a router and {servers} {plural}, serving {serves}.\n\n\
-                     {}\n{}\nCtrl-C stops everything.\n",
-                    self.table(processes),
-                    self.lines_to_try(*router, processes)
+                    "Understudy is up: {routers_in_words} and {servers} {plural}, serving {serves}.\
+                     \n\n{}\n{}\nCtrl-C stops everything.\n",
+                    table(processes),
+                    self.lines_to_try(routers, processes)
                 )
             }
             Event::ChildExited { name, pid, how, restart_after_ms, .. } => {
@@ -146,29 +165,16 @@ impl Output {
         }
     }
 
-    fn table(&self, processes: &[Process]) -> String {
-        let row = |process: &Process| {
-            let page = if process.admin == self.admin { "status" } else { "clients" };
-            let admin = format!("http://{}/{page}", process.admin);
-            vec![process.name.clone(), process.pid.to_string(), process.address.to_string(), admin]
-        };
-        let headings = [
-            ("NAME", Align::Left),
-            ("PID", Align::Right),
-            ("ADDRESS (UDP)", Align::Left),
-            ("ADMIN", Align::Left),
-        ];
-        table::render(&headings, &processes.iter().map(row).collect::<Vec<_>>())
-    }
-
-    fn lines_to_try(&self, router: SocketAddr, processes: &[Process]) -> String {
+    fn lines_to_try(&self, routers: &[SocketAddr], processes: &[Process]) -> String {
         let Self { program, keys: [key, large], cache, admin, .. } = self;
-        let first = processes.iter().find(|process| process.address != router);
+        let first = processes.iter().find(|process| process.role == Role::Server);
         let pid = first.map_or(0, |process| process.pid);
+        let routers: Vec<_> = routers.iter().map(|router| format!("--router {router}")).collect();
+        let routers = routers.join(" ");
         format!(
             "In another terminal, try:
-  {program} get --router {router} {key}
-  {program} get --router {router} --cache {cache} --json {large}
+  {program} get {routers} {key}
+  {program} get {routers} --cache {cache} --json {large}
       twice: the second reply is \"use_cached\", and \"server\" names the primary
   kill -9 {pid}
       or whatever the PID of the primary is; then get it again: the alternate answers
@@ -176,6 +182,21 @@ impl Output {
 "
         )
     }
+}
+
+fn table(processes: &[Process]) -> String {
+    let row = |process: &Process| {
+        let page = if process.role == Role::Router { "status" } else { "clients" };
+        let admin = format!("http://{}/{page}", process.admin);
+        vec![process.name.clone(), process.pid.to_string(), process.address.to_string(), admin]
+    };
+    let headings = [
+        ("NAME", Align::Left),
+        ("PID", Align::Right),
+        ("ADDRESS (UDP)", Align::Left),
+        ("ADMIN", Align::Left),
+    ];
+    table::render(&headings, &processes.iter().map(row).collect::<Vec<_>>())
 }
 
 fn json(event: &Event) -> String {
@@ -227,7 +248,9 @@ mod tests {
 
     fn part(name: &str, port: u16) -> Part {
         let address = ([127, 0, 0, 1], port).into();
-        Part { name: name.to_owned(), address, admin: ([127, 0, 0, 1], port + 1).into() }
+        let role = if name.starts_with("router") { Role::Router } else { Role::Server };
+        let admin = ([127, 0, 0, 1], port + 1).into();
+        Part { role, name: name.to_owned(), address, admin }
     }
 
     fn ready() -> Event {
@@ -235,6 +258,7 @@ mod tests {
         Event::Ready {
             router: router.address,
             admin: router.admin,
+            routers: vec![router.address],
             processes: vec![
                 Process::new(&router, 100),
                 Process::new(&part("server-1", 20_000), 1001),
@@ -243,12 +267,13 @@ mod tests {
     }
 
     fn output(json: bool) -> Output {
-        let layout = Layout { router: part("router", 4433), servers: Vec::new() };
+        let layout = Layout { routers: vec![part("router", 4433)], servers: Vec::new() };
         let settings = Settings {
             servers: 1,
             dir: None,
             freshness: "always".to_owned(),
             threshold: None,
+            workers: None,
             capacity: None,
         };
         Output { program: "./understudy".to_owned(), ..Output::new(json, &layout, &settings) }
@@ -269,6 +294,11 @@ In another terminal, try:
   ./understudy get --router 127.0.0.1:4433 --cache ";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains("\n  kill -9 1001\n"), "{text}");
+        let Event::Ready { router, admin, mut routers, processes } = ready() else { panic!() };
+        routers.push(part("router-2", 4500).address);
+        let text = output(false).text(&Event::Ready { router, admin, routers, processes });
+        assert!(text.contains("get --router 127.0.0.1:4433 --router 127.0.0.1:4500 /\n"), "{text}");
+        let text = output(false).text(&ready());
         assert!(text.contains("\n  ./understudy status --admin 127.0.0.1:4434\n"), "{text}");
     }
 
@@ -300,11 +330,12 @@ In another terminal, try:
         assert_eq!(json(&Event::Stopped), "{\"event\":\"stopped\"}\n");
         assert_eq!(
             json(&Event::Restarted(Process::new(&part, 8))),
-            "{\"event\":\"restarted\",\"name\":\"server-1\",\"pid\":8,\
+            "{\"event\":\"restarted\",\"role\":\"server\",\"name\":\"server-1\",\"pid\":8,\
              \"address\":\"127.0.0.1:1\",\"admin\":\"127.0.0.1:2\"}\n"
         );
         let ready: serde_json::Value = serde_json::from_str(&json(&ready())).unwrap();
         assert_eq!(ready["router"], "127.0.0.1:4433");
+        assert_eq!(ready["routers"], serde_json::json!(["127.0.0.1:4433"]));
         assert_eq!(ready["processes"][1]["pid"], 1001);
     }
 

@@ -5,6 +5,7 @@ use super::{Layout, Part, Settings};
 use crate::cli::report::Failure;
 use crate::config::bundled::{self, BundledFile};
 use crate::config::write_whole;
+use crate::wire::token::TOKEN_KEY_SIZE;
 use serde::Serialize;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -18,6 +19,8 @@ const ZONE: &str = "local";
 const POOL: &str = "default";
 /// Held by the `up` that uses a directory that stays.
 const LOCK: &str = "up.lock";
+/// What all routers seal their clients' tokens with.
+const TOKEN_KEYS: &str = "token-keys";
 
 /// The directory that the files are in.
 pub(super) struct Place {
@@ -92,12 +95,15 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("{}: {error}", path.display()))
 }
 
-/// `router.toml`.
+/// `router.toml`, `router-2.toml`...
 #[derive(Serialize)]
 struct RouterFile<'a> {
     name: &'a str,
     listen: SocketAddr,
     admin: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<u8>,
+    token_keys: String,
     tls: Leaf,
     backplane: Backplane,
     pool: [RouterPool; 1],
@@ -111,6 +117,8 @@ struct ServerFile<'a> {
     admin: SocketAddr,
     zone: &'static str,
     seeds: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,8 +166,15 @@ enum Source<'a> {
 pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Result<(), Failure> {
     let path = Path::new(&place.path);
     bundled::write_to(path).map_err(|error| failed(path, &error))?;
-    let router = router_file(place, layout);
-    write_toml(&place.config(&layout.router.name), &router)?;
+    let key: [u8; TOKEN_KEY_SIZE] = rand::random();
+    let line: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let keys = place.file(TOKEN_KEYS);
+    write_whole(Path::new(&keys), format!("{line}\n").as_bytes(), true)
+        .map_err(|error| failed(Path::new(&keys), &error))?;
+    for router in &layout.routers {
+        let file = router_file(place, settings, layout, router);
+        write_toml(&place.config(&router.name), &file)?;
+    }
     for server in &layout.servers {
         let file = server_file(place, settings, layout, server);
         write_toml(&place.config(&server.name), &file)?;
@@ -167,11 +182,18 @@ pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Resu
     Ok(())
 }
 
-fn router_file<'a>(place: &Place, layout: &'a Layout) -> RouterFile<'a> {
+fn router_file<'a>(
+    place: &Place,
+    settings: &Settings,
+    layout: &Layout,
+    router: &'a Part,
+) -> RouterFile<'a> {
     RouterFile {
-        name: &layout.router.name,
-        listen: layout.router.address,
-        admin: layout.router.admin,
+        name: &router.name,
+        listen: router.address,
+        admin: router.admin,
+        workers: settings.workers,
+        token_keys: place.file(TOKEN_KEYS),
         tls: Leaf {
             cert: place.file(bundled::PUBLIC_CERT.name),
             key: place.file(bundled::PUBLIC_KEY.name),
@@ -201,6 +223,7 @@ fn server_file<'a>(
         admin: server.admin,
         zone: ZONE,
         seeds: others.map(|other| other.address).collect(),
+        workers: settings.workers,
         threshold: settings.threshold,
         capacity: settings.capacity,
         backplane: backplane(place, bundled::SERVER_CERT, bundled::SERVER_KEY),
@@ -225,16 +248,18 @@ fn write_toml(path: &Path, file: &impl Serialize) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::up::Role;
     use crate::config;
 
     fn part(name: &str, port: u16) -> Part {
         let address = ([127, 0, 0, 1], port).into();
-        Part { name: name.to_owned(), address, admin: address }
+        let role = if name.starts_with("router") { Role::Router } else { Role::Server };
+        Part { role, name: name.to_owned(), address, admin: address }
     }
 
     fn layout() -> Layout {
         let servers = vec![part("server-1", 11), part("server-2", 12), part("server-3", 13)];
-        Layout { router: part("router", 10), servers }
+        Layout { routers: vec![part("router", 10), part("router-2", 20)], servers }
     }
 
     fn settings(dir: Option<&str>) -> Settings {
@@ -242,6 +267,7 @@ mod tests {
             servers: 3,
             dir: dir.map(str::to_owned),
             freshness: "always".to_owned(),
+            workers: dir.map(|_| 3),
             threshold: dir.map(|_| 2),
             capacity: None,
         }
@@ -258,6 +284,7 @@ mod tests {
         let expected = r#"name = "router"
 listen = "127.0.0.1:10"
 admin = "127.0.0.1:10"
+token_keys = "DIR/token-keys"
 
 [tls]
 cert = "DIR/server.pem"
@@ -285,6 +312,7 @@ listen = "127.0.0.1:12"
 admin = "127.0.0.1:12"
 zone = "local"
 seeds = ["127.0.0.1:11", "127.0.0.1:13"]
+workers = 3
 threshold = 2
 
 [backplane]
@@ -312,15 +340,21 @@ freshness = "always"
             let place = Place::new(None).unwrap();
             let layout = layout();
             write(&place, &settings(dir), &layout).unwrap();
-            let router = config::load_router(&place.config("router")).unwrap();
-            assert_eq!(router.listen, layout.router.address);
-            assert_eq!(router.seeds.len(), 3);
+            let routers = layout.routers.iter().map(|part| {
+                let router = config::load_router(&place.config(&part.name)).unwrap();
+                assert_eq!((router.listen, router.name.as_str()), (part.address, &*part.name));
+                assert_eq!(router.seeds.len(), 3);
+                router.token_keys.unwrap()
+            });
+            let keys: Vec<_> = routers.collect();
+            assert_eq!(keys[0], keys[1], "they share them");
             for part in &layout.servers {
                 let server = config::load_server(&place.config(&part.name)).unwrap();
                 assert_eq!(server.name.as_str(), part.name);
                 assert_eq!((server.listen, server.admin), (part.address, Some(part.admin)));
                 assert_eq!(server.seeds.len(), 2);
                 assert_eq!(server.threshold == 2, dir.is_some());
+                assert_eq!(server.workers, if dir.is_some() { 3 } else { 0 });
             }
         }
     }
@@ -332,6 +366,7 @@ freshness = "always"
         let mode = |path: &str| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&place.path), 0o700);
         assert_eq!(mode(&place.file("server.key")), 0o600);
+        assert_eq!(mode(&place.file(TOKEN_KEYS)), 0o600);
         let path = place.path.clone();
         drop(place);
         assert!(!Path::new(&path).exists());

@@ -1,4 +1,4 @@
-//! `understudy up`: a router and servers on this machine, as child processes.
+//! `understudy up`: routers and servers on this machine, as child processes.
 //!
 //! [`run`] turns the arguments into [`Settings`], reserves addresses ([`ports`]), writes the
 //! configuration files ([`files`]) and then watches over the children ([`supervise`], [`child`])
@@ -14,7 +14,7 @@ mod supervise;
 
 use super::parent;
 use super::report::Failure;
-use child::Launch;
+pub(super) use child::{Launch, Running, ready};
 use events::Output;
 use files::Place;
 use ports::{Reservations, Transport};
@@ -27,7 +27,7 @@ use supervise::{RESTART_DELAY, Restart, Stop};
 /// A server's threshold where its configuration says nothing.
 const DEFAULT_THRESHOLD: u64 = 10_000;
 
-/// Start a router and servers on this machine, and keep them running.
+/// Start routers and servers on this machine, and keep them running.
 ///
 /// Everything is in place: addresses, certificates, and a small sample to get. Children that die
 /// are started again. Ctrl-C stops everything; what `up` wrote is then removed.
@@ -37,13 +37,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3,
         value_parser = clap::value_parser!(u8).range(1..=64))]
     servers: u8,
+    /// How many routers, 1 to 8. They share their token keys: clients of one go on at another.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=8))]
+    routers: u8,
     /// Serves the files of this directory instead of the built-in sample.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Where the router listens for clients (UDP); port 0 picks a free one.
+    /// Where the first router listens for clients (UDP); port 0 picks a free one, as the others do.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4433", value_parser = loopback)]
     listen: SocketAddr,
-    /// Where the router shows its status (HTTP); port 0 picks a free one.
+    /// Where the first router shows its status (HTTP); port 0 picks a free one, as the others do.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4480", value_parser = loopback)]
     admin: SocketAddr,
     /// With so many clients as primary, a server hands the next new one on [default: 10000].
@@ -55,6 +59,9 @@ pub(super) struct Arguments {
     /// How the servers know that a file is still what it was: `always` asks for every request.
     #[arg(long, value_name = "HOW", default_value = "always", value_parser = freshness)]
     freshness: String,
+    /// Workers of each process [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
     /// Leaves a child that died dead.
     #[arg(long)]
     no_restart: bool,
@@ -67,6 +74,9 @@ pub(super) struct Arguments {
     /// Stops when standard input ends: for scripts and tests that must leave nothing behind.
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
+    /// Gives each server a loopback address of its own, so that one of them can be cut off.
+    #[arg(long, hide = true)]
+    apart: bool,
 }
 
 /// What the servers serve, as their configuration files will say.
@@ -78,22 +88,42 @@ struct Settings {
     freshness: String,
     threshold: Option<u64>,
     capacity: Option<u64>,
+    workers: Option<u8>,
+}
+
+/// What a process of the cluster is: also the command that runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    Router,
+    Server,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Server => "server",
+        }
+    }
 }
 
 /// One process of the cluster: its name, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
-    name: String,
-    /// Of the router, where clients come in; of a server, its backplane. UDP.
-    address: SocketAddr,
+pub(super) struct Part {
+    pub(super) role: Role,
+    pub(super) name: String,
+    /// Of a router, where clients come in; of a server, its backplane. UDP.
+    pub(super) address: SocketAddr,
     /// HTTP.
-    admin: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
-/// The router and the servers.
+/// The routers and the servers.
 #[derive(Debug)]
 struct Layout {
-    router: Part,
+    /// At least one. The first is called `router`, the others `router-2` and so on.
+    routers: Vec<Part>,
     servers: Vec<Part>,
 }
 
@@ -114,18 +144,41 @@ fn up(arguments: Arguments, log: &str) -> Result<(), Failure> {
     runtime.block_on(async {
         // Before anything is written, so that a signal at any time finds what has to be removed.
         let stop = stops(arguments.until_stdin_ends)?;
-        let mut reservations = Reservations::default();
-        let layout = Layout::reserve(&arguments, &mut reservations)?;
-        let place = Place::new(arguments.state.as_deref())?;
-        files::write(&place, &settings, &layout)?;
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::Failed(format!("this program cannot be found: {error}")))?;
-        let launches = launches(&layout, &place, &program, log);
-        let mut output = Output::new(arguments.json, &layout, &settings);
+        let Prepared { layout, launches, .. } = &prepare(&arguments, &settings, log)?;
+        let mut output = Output::new(arguments.json, layout, &settings);
         let restart = Restart::After(RESTART_DELAY);
         let restart = if arguments.no_restart { Restart::Never } else { restart };
-        supervise::supervise(launches, restart, stop, |event| output.show(event)).await
+        let show = |event: &_| output.show(event);
+        supervise::supervise(launches.clone(), restart, stop, show).await
     })
+}
+
+/// A cluster that can be started: its files are written, and its addresses are kept, as long as
+/// this lives.
+pub(in crate::cli) struct Prepared {
+    layout: Layout,
+    /// Routers first.
+    pub(in crate::cli) launches: Vec<Launch>,
+    _reservations: Reservations,
+    _place: Place,
+}
+
+impl Prepared {
+    /// What [`run`] starts, for one who starts it by himself. The children log `log`.
+    pub(in crate::cli) fn new(arguments: &Arguments, log: &str) -> Result<Self, Failure> {
+        prepare(arguments, &Settings::new(arguments)?, log)
+    }
+}
+
+fn prepare(arguments: &Arguments, settings: &Settings, log: &str) -> Result<Prepared, Failure> {
+    let mut reservations = Reservations::default();
+    let layout = Layout::reserve(arguments, &mut reservations)?;
+    let place = Place::new(arguments.state.as_deref())?;
+    files::write(&place, settings, &layout)?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Failed(format!("this program cannot be found: {error}")))?;
+    let launches = launches(&layout, &place, &program, log);
+    Ok(Prepared { layout, launches, _reservations: reservations, _place: place })
 }
 
 /// Signals, and the end of standard input if it counts.
@@ -148,6 +201,7 @@ impl Settings {
             freshness: arguments.freshness.clone(),
             threshold,
             capacity,
+            workers: arguments.workers,
         })
     }
 }
@@ -214,31 +268,41 @@ impl Layout {
             0 => reservations.pick(wanted.ip()).map(|port| SocketAddr::new(wanted.ip(), port)),
             _ => reservations.take(wanted, transport, option).map(|()| wanted),
         };
-        let router = Part {
+        let first = Part {
+            role: Role::Router,
             name: "router".to_owned(),
             address: address(arguments.listen, Transport::Udp, "--listen")?,
             admin: address(arguments.admin, Transport::Tcp, "--admin")?,
         };
-        let ip = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let server = |number| {
-            // One number for both: UDP for the backplane, TCP for the admin pages.
-            let address = SocketAddr::new(ip, reservations.pick(ip)?);
-            Ok(Part { name: format!("server-{number}"), address, admin: address })
+        // One number for both: UDP for QUIC, TCP for the admin pages, which stay where they can be
+        // read from while their server is cut off.
+        let mut picked = |role: Role, number: u8, ip: IpAddr| {
+            let port = reservations.pick(ip)?;
+            let is_apart = arguments.apart && role == Role::Server;
+            let own = if is_apart { Ipv4Addr::new(127, 0, 1, number).into() } else { ip };
+            let name = format!("{}-{number}", role.as_str());
+            let (address, admin) = (SocketAddr::new(own, port), SocketAddr::new(ip, port));
+            Ok(Part { role, name, address, admin })
         };
+        let mut routers = vec![first];
+        for number in 2..=arguments.routers {
+            routers.push(picked(Role::Router, number, arguments.listen.ip())?);
+        }
+        let server = |number| picked(Role::Server, number, Ipv4Addr::LOCALHOST.into());
         let servers = (1..=arguments.servers).map(server).collect::<Result<_, Failure>>()?;
-        Ok(Self { router, servers })
+        Ok(Self { routers, servers })
     }
 
-    /// The router and the servers, in this order.
+    /// The routers and the servers, in this order.
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        std::iter::once(&self.router).chain(&self.servers)
+        self.routers.iter().chain(&self.servers)
     }
 }
 
 /// What is to be started: this program, once for each part.
 fn launches(layout: &Layout, place: &Place, program: &Path, log: &str) -> Vec<Launch> {
     let launch = |part: &Part| {
-        let role = if part.name == layout.router.name { "router" } else { "server" };
+        let role = part.role.as_str();
         let mut arguments: Vec<OsString> = [role, "--log", log, "--config"].map(Into::into).into();
         arguments.push(place.config(&part.name).into());
         arguments.extend(["--parent".into(), std::process::id().to_string().into()]);
@@ -277,6 +341,8 @@ mod tests {
         for (bad, says) in [
             (["--servers", "0"], "1..=64"),
             (["--servers", "65"], "1..=64"),
+            (["--routers", "0"], "1..=8"),
+            (["--routers", "9"], "1..=8"),
             (["--threshold", "0"], "not in 1.."),
             (["--listen", "4433"], "such as 127.0.0.1:4433"),
             (["--listen", "0.0.0.0:4433"], "loopback"),
@@ -325,13 +391,14 @@ mod tests {
     #[test]
     fn ports_are_picked_where_none_is_given_and_children_are_told_where_to_find_all() {
         let arguments =
-            parse(&["--listen", "127.0.0.1:0", "--admin", "[::1]:0", "--servers", "2"]).unwrap();
+            ["--listen", "127.0.0.1:0", "--admin", "[::1]:0", "--servers", "2", "--routers", "2"];
+        let arguments = parse(&arguments).unwrap();
         let layout = Layout::reserve(&arguments, &mut Reservations::default()).unwrap();
         let parts: Vec<_> = layout.parts().collect();
         let names: Vec<_> = parts.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["router", "server-1", "server-2"]);
+        assert_eq!(names, ["router", "router-2", "server-1", "server-2"]);
         assert!(parts.iter().all(|part| part.address.port() != 0 && part.admin.port() != 0));
-        assert!(layout.router.admin.is_ipv6());
+        assert!(layout.routers[0].admin.is_ipv6());
 
         let directory = tempfile::tempdir().unwrap();
         let place = Place::new(Some(directory.path())).unwrap();
@@ -339,8 +406,8 @@ mod tests {
         let config = place.config("server-2").into_os_string().into_string().unwrap();
         let pid = std::process::id().to_string();
         let expected = ["server", "--log", "info", "--config", &config, "--parent", &pid];
-        assert_eq!(launches[2].arguments, expected);
-        assert_eq!(launches[0].arguments[0], "router");
-        assert_eq!(launches[1].part, layout.servers[0]);
+        assert_eq!(launches[3].arguments, expected);
+        assert_eq!(launches[1].arguments[0], "router");
+        assert_eq!(launches[2].part, layout.servers[0]);
     }
 }

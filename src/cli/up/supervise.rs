@@ -5,10 +5,12 @@
 //! happens in notices, which [`supervise`] turns into events. All tasks run on the thread that
 //! calls it, and so does every start of a child: see [`crate::cli::parent`].
 
+use super::Role;
 use super::child::{Launch, Running, ready};
 use super::events::{Event, Process};
 use crate::cli::report::{self, Failure};
 use std::future::pending;
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,6 +145,12 @@ impl Cluster {
         Self { processes, awaited: (0..launches.len()).collect() }
     }
 
+    /// Where clients come in.
+    fn routers(&self) -> Vec<SocketAddr> {
+        let routers = self.processes.iter().filter(|process| process.role == Role::Router);
+        routers.map(|router| router.address).collect()
+    }
+
     fn take(&mut self, notice: Notice) -> Option<Event> {
         match notice {
             Notice::Started { index, pid, first } => {
@@ -157,6 +165,7 @@ impl Cluster {
                 self.awaited.is_empty().then(|| Event::Ready {
                     router: self.processes[0].address,
                     admin: self.processes[0].admin,
+                    routers: self.routers(),
                     processes: self.processes.clone(),
                 })
             }

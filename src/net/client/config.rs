@@ -49,7 +49,10 @@ impl CacheConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientConfig {
-    /// The routers, tried in turn.
+    /// The routers, tried in turn. With two or more, a router that falls silent while something is
+    /// asked is left within about a quarter of a second (more where the round trip is long) for one
+    /// that answers; the client is the same there if they share their token keys. With one, it is
+    /// connected to anew.
     pub routers: Vec<SocketAddr>,
     /// The name that the routers' certificates must carry.
     pub server_name: String,
@@ -65,7 +68,8 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// How often an idle connection is kept from being forgotten; `None` lets it be.
     pub keep_alive: Option<Duration>,
-    /// After so much silence a connection counts as lost.
+    /// After so much silence a connection counts as lost: what ends one on which nothing is asked,
+    /// and one to a router of an earlier version, which cannot be asked whether it lives.
     pub idle_timeout: Duration,
     /// Items with more bytes than this are refused.
     pub max_body: u64,

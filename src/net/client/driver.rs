@@ -1,13 +1,13 @@
 //! The task that owns a client machine: hands it what happens, and does what it wants done.
 
+use super::command::{Command, Open, OpenCall};
 use super::config::ConnectError;
 use super::dial::{Dialer, Lost};
 use super::link::{Event, Link};
 use super::storage::{self, Storage};
-use super::{Answered, Snapshot};
+use super::{Answered, CallAnswered, Snapshot};
 use crate::net::clock::Clock;
-use crate::node::client::{Answer, Client as Node, Failure, Output, ValidatorPolicy};
-use crate::wire::Key;
+use crate::node::client::{Answer, CallAnswer, Client as Node, Failure, Output};
 use crate::wire::session::CloseCode;
 use hashbrown::HashMap;
 use std::net::SocketAddr;
@@ -22,22 +22,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the loop sleeps when nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What the application wants.
-pub(super) enum Command {
-    /// An item.
-    Get { ticket: u64, key: Key, policy: ValidatorPolicy, answer: oneshot::Sender<Answered> },
-    /// An item no longer.
-    Cancel { ticket: u64 },
-    /// The end; said when everything is written.
-    Close { done: oneshot::Sender<()> },
-}
-
-/// A get that has not ended.
-pub(super) struct Open {
-    answer: oneshot::Sender<Answered>,
-    since: Instant,
-}
-
 /// Who waits for the first session, and what was tried for it.
 pub(super) struct First {
     pub(super) done: oneshot::Sender<Result<(), ConnectError>>,
@@ -49,13 +33,21 @@ pub(super) struct Driver {
     pub(super) node: Node,
     pub(super) clock: Clock,
     pub(super) routers: Vec<SocketAddr>,
-    /// The router that was dialled last.
+    /// The router that `link` leads to.
     pub(super) router: usize,
     pub(super) dialer: Dialer,
+    /// The connection of the session.
     pub(super) link: Link,
+    /// The router that was dialled last.
+    pub(super) dialled: usize,
+    /// The connection that is being made, while the session's stands or none does.
+    pub(super) dialling: Link,
+    /// Packets that had come over `link` when it was last looked at.
+    pub(super) packets: u64,
     pub(super) storage: Storage,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) open: HashMap<u64, Open>,
+    pub(super) calls: HashMap<u64, OpenCall>,
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) first: Option<First>,
     /// Damaged items that were warned of.
@@ -89,11 +81,9 @@ impl Driver {
             let turn = tokio::select! {
                 command = self.commands.recv() => self.commands(command),
                 event = self.link.next() => self.link_events(event),
+                event = self.dialling.next() => self.dial_ended(event),
                 event = self.storage.next() => self.storage_event(event),
-                () = tokio::time::sleep_until(due.into()) => {
-                    self.node.handle_timeout(self.clock.now());
-                    Turn::Next
-                }
+                () = tokio::time::sleep_until(due.into()) => self.timeout(),
             };
             if let Turn::Last(end) = turn {
                 break end;
@@ -101,6 +91,7 @@ impl Driver {
         };
         self.act();
         self.link.close(CloseCode::Done, "the client is closed");
+        self.dialling = Link::Down;
         self.storage.finish().await;
         self.dialer.finish(CLOSE_TIMEOUT).await;
         // Whoever waits may have stopped waiting meanwhile.
@@ -123,8 +114,15 @@ impl Driver {
                     self.open.insert(ticket, Open { answer, since: Instant::now() });
                     self.node.get(ticket, key, policy, self.clock.now());
                 }
+                // Whom nobody waits for any more is not sent.
+                Command::Call { answer, .. } if answer.is_closed() => {}
+                Command::Call { ticket, key, request, answer } => {
+                    self.calls.insert(ticket, OpenCall { answer, since: Instant::now() });
+                    self.node.call(ticket, key, request, self.clock.now());
+                }
                 Command::Cancel { ticket } => {
                     self.open.remove(&ticket);
+                    self.calls.remove(&ticket);
                     self.node.cancel(ticket);
                 }
                 Command::Close { done } => return Turn::Last(End::Closed(Some(done))),
@@ -132,6 +130,39 @@ impl Driver {
             match self.commands.try_recv() {
                 Ok(next) => command = next,
                 Err(_) => break,
+            }
+        }
+        Turn::Next
+    }
+
+    fn timeout(&mut self) -> Turn {
+        let now = self.clock.now();
+        let packets = self.link.packets();
+        if packets != self.packets {
+            self.packets = packets;
+            self.node.handle_packets(now);
+        }
+        self.node.handle_timeout(now);
+        Turn::Next
+    }
+
+    /// The attempt to connect has ended, in one way or the other.
+    fn dial_ended(&mut self, event: Event) -> Turn {
+        let now = self.clock.now();
+        match event {
+            Event::Lost(lost) => {
+                let address = self.routers[self.dialled];
+                tracing::debug!("router {address}: {}", lost.reason);
+                self.note_attempt(self.dialled, &lost.reason);
+                let reason = format!("{address}: {}", lost.reason);
+                self.node.handle_unreachable(lost.code, &reason, now);
+            }
+            // The only other event of a link that was not up.
+            _ => {
+                self.link.close(CloseCode::Done, "another router answers");
+                self.link = std::mem::replace(&mut self.dialling, Link::Down);
+                (self.router, self.packets) = (self.dialled, 0);
+                self.node.handle_connected(now);
             }
         }
         Turn::Next
@@ -151,7 +182,7 @@ impl Driver {
     fn link_event(&mut self, event: Event) {
         let now = self.clock.now();
         match event {
-            Event::Connected => self.node.handle_connected(now),
+            Event::Connected => unreachable!("the session's connection stands already"),
             Event::Lost(lost) => self.lost(lost),
             Event::Violation(why) => self.node.handle_violation(&why, now),
             Event::Session(frame) => self.node.handle_session_frame(&frame, now),
@@ -171,7 +202,7 @@ impl Driver {
         self.link.close(CloseCode::Done, "");
         let address = self.routers[self.router];
         tracing::debug!("router {address}: {}", lost.reason);
-        self.note_attempt(&lost.reason);
+        self.note_attempt(self.router, &lost.reason);
         let (reason, now) = (format!("{address}: {}", lost.reason), self.clock.now());
         match lost.code {
             Some(code) => self.node.handle_closed(code, &reason, now),
@@ -179,9 +210,9 @@ impl Driver {
         }
     }
 
-    fn note_attempt(&mut self, why: &str) {
+    fn note_attempt(&mut self, router: usize, why: &str) {
         if let Some(first) = &mut self.first {
-            first.attempts.push((self.routers[self.router], why.to_owned()));
+            first.attempts.push((self.routers[router], why.to_owned()));
         }
     }
 
@@ -207,17 +238,17 @@ impl Driver {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Connect { router } => {
-                    self.router = router;
-                    self.link = self.dialer.dial(self.routers[router]);
+                    self.dialled = router;
+                    self.dialling = self.dialer.dial(self.routers[router]);
                 }
+                Output::StopConnecting => self.dialling = Link::Down,
                 Output::SendSession(frame) => self.link.send_session(&frame),
                 Output::SendLane(frame) => self.link.send_lane(&frame),
                 Output::Close { code, reason } => {
-                    tracing::debug!("router {}: {reason}", self.routers[self.router]);
-                    self.note_attempt(&reason);
-                    self.link.close(code, &reason);
+                    self.close(code, &reason);
                 }
                 Output::Answer(answer) => self.answer(answer),
+                Output::Called(answer) => self.answer_call(answer),
                 Output::Load { slot } => self.storage.load(slot),
                 Output::Stored { slot, item } => self.storage.store(slot, item),
                 Output::Removed { slot } => self.storage.remove(slot),
@@ -227,6 +258,16 @@ impl Driver {
         self.publish();
     }
 
+    /// Ends what connection there is, or else the attempt to make one.
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        let stands = !self.link.is_down();
+        let router = if stands { self.router } else { self.dialled };
+        tracing::debug!("router {}: {reason}", self.routers[router]);
+        self.note_attempt(router, reason);
+        let link = if stands { &mut self.link } else { &mut self.dialling };
+        link.close(code, reason);
+    }
+
     fn answer(&mut self, answer: Answer) {
         let Some(open) = self.open.remove(&answer.ticket) else {
             return;
@@ -234,6 +275,14 @@ impl Driver {
         let result: Result<_, Failure> = answer.result;
         // The caller may have gone away meanwhile.
         let _ = open.answer.send(Answered { result, elapsed: open.since.elapsed() });
+    }
+
+    fn answer_call(&mut self, answer: CallAnswer) {
+        if let Some(open) = self.calls.remove(&answer.ticket) {
+            let elapsed = open.since.elapsed();
+            // The caller may have gone away meanwhile.
+            let _ = open.answer.send(CallAnswered { result: answer.result, elapsed });
+        }
     }
 
     fn publish(&self) {

@@ -43,7 +43,7 @@ pub(super) struct BodyStream {
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Up, Lost>> + Send>>;
 
-/// At most one connection.
+/// At most one connection, or the attempt to make one.
 pub(super) enum Link {
     /// None.
     Down,
@@ -90,6 +90,19 @@ impl Link {
         match up.lane_frames.buffered() {
             Ok(frame) => frame.map(Event::Lane),
             Err(why) => Some(Event::Violation(why.to_string())),
+        }
+    }
+
+    /// Whether there is a connection, or one is being made.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self, Self::Down)
+    }
+
+    /// How many packets have come over the connection.
+    pub(super) fn packets(&self) -> u64 {
+        match self {
+            Self::Up(up) => up.connection.stats().udp_rx.datagrams,
+            Self::Down | Self::Connecting(_) => 0,
         }
     }
 

@@ -59,51 +59,120 @@ async fn find_route(shell: &Rc<Shell>, from: ServerIndex, start: BodyStart) -> O
     tokio::time::timeout(EARLY_TIMEOUT, search).await.ok().flatten()
 }
 
-async fn pass_on(shell: &Rc<Shell>, request_id: u64, route: BodyRoute, frames: FrameReader) {
-    let connection = {
-        let sessions = shell.sessions.borrow();
-        sessions.get(route.session.0).map(|io| io.connection.clone())
-    };
-    if let Some(connection) = connection {
-        let (stop, mut stopped) = oneshot::channel();
-        shell.bodies.borrow_mut().insert(request_id, stop);
-        if let Ok(mut out) = connection.open_uni().await {
-            let (from, first) = frames.into_rest();
-            let pieces = pass_pieces(from, &mut out, route.start, first);
-            let whole = tokio::select! {
-                whole = pieces => whole,
-                _ = &mut stopped => false,
-            };
-            // Both fail only if the client has gone.
-            if whole {
-                let _ = out.finish();
-            } else {
+/// A body for which the shell has a client's stream.
+pub(super) enum Passing {
+    /// A task passes it on, and can be told to stop.
+    Active(oneshot::Sender<Stop>),
+    /// It broke off at its server, and may go on.
+    Suspended(quinn::SendStream),
+}
+
+/// How passing a body on is stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Its server is gone; the client's stream stays open.
+    Suspend,
+    /// The client's stream is reset.
+    Abandon,
+}
+
+/// Why a body was not passed on to its end.
+enum Broken {
+    /// The server does not send the rest.
+    AtServer,
+    /// The client does not take the rest, or is not to get it.
+    AtClient,
+}
+
+impl Shell {
+    /// Stops passing a body on, or lets go of one that was suspended.
+    pub(super) fn stop_body(&self, body: u64, stop: Stop) {
+        match self.bodies.borrow_mut().remove(&body) {
+            // Fails only if the body has just ended by itself.
+            Some(Passing::Active(order)) => drop(order.send(stop)),
+            Some(Passing::Suspended(mut out)) => {
+                // Fails only if the client has gone.
                 let _ = out.reset(BODY_BROKEN);
             }
+            None => {}
         }
-        shell.bodies.borrow_mut().remove(&request_id);
+    }
+}
+
+async fn pass_on(shell: &Rc<Shell>, request_id: u64, route: BodyRoute, frames: FrameReader) {
+    let Some((mut out, start)) = open(shell, &route).await else {
+        return shell.with(|node, _| node.handle_body_ended(request_id));
+    };
+    let (order, mut ordered) = oneshot::channel();
+    shell.bodies.borrow_mut().insert(route.body, Passing::Active(order));
+    let mut passed = 0;
+    let ended = pass_pieces(frames, &mut out, start, &mut ordered, &mut passed).await;
+    shell.bodies.borrow_mut().remove(&route.body);
+    match ended {
+        // Both fail only if the client has gone.
+        Ok(()) => drop(out.finish()),
+        Err(Broken::AtClient) => drop(out.reset(BODY_BROKEN)),
+        Err(Broken::AtServer) => {
+            shell.bodies.borrow_mut().insert(route.body, Passing::Suspended(out));
+            return shell.with(|node, now| node.handle_body_broken(now, request_id, passed));
+        }
     }
     shell.with(|node, _| node.handle_body_ended(request_id));
 }
 
-/// `true` when all of it was passed on.
+/// The client's stream for a body: the one that was kept for it, or a new one and how that starts.
+async fn open(
+    shell: &Rc<Shell>,
+    route: &BodyRoute,
+) -> Option<(quinn::SendStream, Option<BodyStart>)> {
+    if let Some(Passing::Suspended(out)) = shell.bodies.borrow_mut().remove(&route.body) {
+        return Some((out, None));
+    }
+    if route.start.offset > 0 {
+        // The stream was kept for a client that has gone meanwhile.
+        return None;
+    }
+    let connection = {
+        let sessions = shell.sessions.borrow();
+        sessions.get(route.session.0).map(|io| io.connection.clone())
+    };
+    Some((connection?.open_uni().await.ok()?, Some(route.start)))
+}
+
+/// Passes on what comes, and counts it in `passed`, until all has come or it is stopped.
 async fn pass_pieces(
-    mut from: quinn::RecvStream,
+    frames: FrameReader,
     out: &mut quinn::SendStream,
-    start: BodyStart,
-    first: Vec<Bytes>,
-) -> bool {
-    let mut piece = vec![start.encode().to_bytes()];
+    start: Option<BodyStart>,
+    stop: &mut oneshot::Receiver<Stop>,
+    passed: &mut u64,
+) -> Result<(), Broken> {
+    let (mut from, first) = frames.into_rest();
+    let mut piece: Vec<Bytes> = start.map(|start| start.encode().to_bytes()).into_iter().collect();
+    let mut size = first.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
     piece.extend(first);
     loop {
+        // Never given up half way: how much was passed on must be known.
         let written = tokio::time::timeout(STALL_TIMEOUT, out.write_all_chunks(&mut piece)).await;
         if !matches!(written, Ok(Ok(()))) {
-            return false;
+            return Err(Broken::AtClient);
         }
-        match from.read_chunk(PIECE, true).await {
-            Ok(Some(chunk)) => piece = vec![chunk.bytes],
-            Ok(None) => return true,
-            Err(_) => return false,
+        *passed += size;
+        let chunk = tokio::select! {
+            biased;
+            ordered = &mut *stop => match ordered {
+                Ok(Stop::Suspend) => return Err(Broken::AtServer),
+                Ok(Stop::Abandon) | Err(_) => return Err(Broken::AtClient),
+            },
+            chunk = from.read_chunk(PIECE, true) => chunk,
+        };
+        match chunk {
+            Ok(Some(chunk)) => {
+                size = chunk.bytes.len() as u64;
+                piece = vec![chunk.bytes];
+            }
+            Ok(None) => return Ok(()),
+            Err(_) => return Err(Broken::AtServer),
         }
     }
 }

@@ -117,6 +117,11 @@ async fn read_session(
 ) {
     let mut frames = FrameReader::new(receive, MAX_PAYLOAD);
     loop {
+        let first = shell.sessions.borrow().get(session.0).map(|io| io.first.clone());
+        if let Some(first) = first {
+            // A client that asks on and on, and reads no answer, is asked to wait.
+            first.low_water().await;
+        }
         match frames.next().await {
             Ok(Some(frame)) => {
                 shell.with(|node, now| node.handle_session_frame(now, session, &frame));

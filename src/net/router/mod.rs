@@ -7,6 +7,7 @@
 
 mod bodies;
 mod clients;
+mod keys;
 mod servers;
 mod service;
 
@@ -16,6 +17,7 @@ use super::beside::Beside;
 use super::clock::Clock;
 use super::endpoint::Door;
 use super::inspect::Inspectors;
+use super::membership::Mesh;
 use super::outbox::Outbox;
 use super::traffic::Traffic;
 use crate::assign::ServerIndex;
@@ -23,11 +25,12 @@ use crate::node::router::{Output, Router, Shared};
 use crate::wire::backplane::{Holding, Message, Role};
 use crate::wire::session::{CloseCode, GoawayReason};
 use crate::wire::{ClientId, Name, Time};
+use bodies::{Passing, Stop};
 use clients::SessionIo;
 use rand::Rng;
 use servers::ServerIo;
 use service::Plan;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,8 +56,10 @@ pub(crate) struct Shell {
     node: RefCell<Router>,
     sessions: RefCell<Beside<SessionIo>>,
     servers: RefCell<Vec<Option<ServerIo>>>,
-    /// Bodies that are being passed on, each with the way to stop it.
-    bodies: RefCell<BTreeMap<u64, oneshot::Sender<()>>>,
+    /// Bodies that are being passed on.
+    bodies: RefCell<BTreeMap<u64, Passing>>,
+    /// Rings whenever a server was linked.
+    linked: Notify,
     /// Rings whenever a reply may have made an early body welcome.
     replied: Notify,
     inspections: RefCell<BTreeMap<u64, oneshot::Sender<Option<Holding>>>>,
@@ -68,6 +73,8 @@ pub(crate) struct Shell {
     alarm: Alarm,
     shared: Arc<Shared>,
     inspectors: Inspectors<Shell>,
+    /// The process's part in the gossip: worker 0's.
+    mesh: OnceCell<Rc<Mesh>>,
 }
 
 impl Shell {
@@ -77,6 +84,7 @@ impl Shell {
         rand::rng().fill_bytes(&mut seed);
         let node = crate::node::router::RouterConfig {
             pool: config.pool.name.clone(),
+            policy: config.pool.policy,
             limits: crate::wire::session::Limits {
                 slots: config.limits.slots,
                 in_flight: config.limits.in_flight,
@@ -104,6 +112,7 @@ impl Shell {
             sessions: RefCell::default(),
             servers: RefCell::default(),
             bodies: RefCell::default(),
+            linked: Notify::new(),
             replied: Notify::new(),
             inspections: RefCell::default(),
             next_inspection: Cell::new(FIRST_INSPECTION),
@@ -115,6 +124,7 @@ impl Shell {
             clock: plan.clock,
             shared: Arc::clone(&plan.shared),
             inspectors: plan.inspectors.clone(),
+            mesh: OnceCell::new(),
         }
     }
 
@@ -171,12 +181,8 @@ impl Shell {
                     tokio::task::spawn_local(io.close(code, reason));
                 }
             }
-            Output::AbandonBody { request_id } => {
-                if let Some(stop) = self.bodies.borrow_mut().remove(&request_id) {
-                    // Fails only if the body has just ended by itself.
-                    let _ = stop.send(());
-                }
-            }
+            Output::SuspendBody { body } => self.stop_body(body, Stop::Suspend),
+            Output::AbandonBody { body } => self.stop_body(body, Stop::Abandon),
         }
     }
 
@@ -185,7 +191,7 @@ impl Shell {
         let others = self.inspectors.each().iter().enumerate();
         for (_, other) in others.filter(|(at, _)| *at as u64 != self.identity.worker) {
             let told = other.tell(move |shell| {
-                shell.with(|node, _| node.handle_admitted_elsewhere(client, admission));
+                shell.with(|node, now| node.handle_admitted_elsewhere(now, client, admission));
             });
             if !told {
                 tracing::warn!(%client, "a worker is too busy to hear of a client's new session");
@@ -216,6 +222,15 @@ impl Shell {
         let client = self.doomed.get();
         client
             .is_some_and(|client| self.with(|node, _| node.session_client(session)) == Some(client))
+    }
+
+    fn join(&self, mesh: Rc<Mesh>) {
+        assert!(self.mesh.set(mesh).is_ok(), "a process takes part in the gossip once");
+    }
+
+    /// What worker 0 knows of the members.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get().map(Rc::as_ref)
     }
 
     /// Handshakes of clients that are under way.

@@ -4,11 +4,18 @@ use super::{FIRST_INSPECTION, Shell, bodies};
 use crate::assign::ServerIndex;
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
+use crate::net::membership::{Roster, Target};
 use crate::net::outbox::Outbox;
 use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
 use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a router that has just started waits for its servers before it lets clients in: a
+/// client that came back first would find its primary down, and be given to another server.
+const FIRST_LINKS: Duration = Duration::from_millis(500);
 
 /// The sending side of a server's links, one to each of its workers.
 pub(super) struct ServerIo {
@@ -36,22 +43,24 @@ impl ServerIo {
     }
 }
 
-/// Keeps links to the server at one address, for ever.
-pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
-    let hold = async || hold_links(&shell, &dialling, &address).await;
-    backplane::keep_link(&address, hold).await;
-}
-
 /// Dials all workers of a server and serves the links until one of them breaks.
-async fn hold_links(
+pub(super) async fn hold_links(
     shell: &Rc<Shell>,
     dialling: &Dialling,
-    address: &str,
+    target: &Target,
 ) -> Result<Held, MeetError> {
-    let address = backplane::look_up(address).await?;
+    if target.met.borrow().as_ref().is_some_and(|name| shell.is_linked(name)) {
+        return Ok(Held::Elsewhere);
+    }
+    let address = target.address;
     let links = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
-    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     let name = links[0].peer.name.clone();
+    target.met.replace(Some(name.clone()));
+    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
+    if shell.is_linked(&name) {
+        [links, for_bodies].iter().for_each(|links| give_up(links, "it is linked already"));
+        return Ok(Held::Elsewhere);
+    }
     let mut readers = Vec::new();
     let version = backplane::version_with(&links);
     let (connections, outboxes) = (Vec::new(), Vec::new());
@@ -66,12 +75,16 @@ async fn hold_links(
         tracing::error!(server = %name, "there are more servers than a router can tell apart");
         return Ok(Held::NotWanted);
     };
+    shell.linked.notify_waiters();
     tracing::info!(server = %name, %address, workers = readers.len(), "linked to a server");
     for (worker, frames) in readers.into_iter().enumerate() {
         let (shell, connection) = (Rc::clone(shell), connections[worker].clone());
         tokio::task::spawn_local(async move {
             read_messages(&shell, (server, worker as u64), frames, &connection).await;
-            backplane::close(&connection, CloseCode::Done, "the link is given up");
+            // One that broke by itself keeps its reason.
+            if connection.close_reason().is_none() {
+                backplane::close(&connection, CloseCode::Done, "the link is given up");
+            }
         });
     }
     let mut all = connections;
@@ -80,16 +93,24 @@ async fn hold_links(
         tokio::task::spawn_local(async move { bodies::accept(&shell, server, &bodies).await });
         all.push(connection);
     }
-    first_closed(&all).await;
+    let why = first_closed(&all).await;
     shell.remove_server(server);
     for connection in &all {
         backplane::close(connection, CloseCode::Done, "the link is given up");
     }
-    tracing::info!(server = %name, %address, "the links to a server are gone");
+    tracing::info!(server = %name, %address, %why, "the links to a server are gone");
     Ok(Held::Broke)
 }
 
+fn give_up(links: &[Met], reason: &str) {
+    links.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
+}
+
 impl Shell {
+    fn is_linked(&self, name: &Name) -> bool {
+        self.servers.borrow().iter().flatten().any(|io| io.name == *name)
+    }
+
     fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
         let (name, workers, version) = (io.name.clone(), io.workers(), io.version);
         let mut io = Some(io);
@@ -103,6 +124,22 @@ impl Shell {
             servers[server.get()] = io.take();
             Some(server)
         })
+    }
+
+    /// Waits until somebody was met and all servers that are known then are linked, for a while.
+    pub(super) async fn first_links(&self, roster: watch::Receiver<Roster>) {
+        let all = async {
+            loop {
+                let linked = self.linked.notified();
+                let known = roster.borrow().len();
+                if (1..=self.servers.borrow().iter().flatten().count()).contains(&known) {
+                    return;
+                }
+                linked.await;
+            }
+        };
+        // Those that are missing then are down, as far as clients are concerned.
+        let _ = tokio::time::timeout(FIRST_LINKS, all).await;
     }
 
     fn remove_server(&self, server: ServerIndex) {

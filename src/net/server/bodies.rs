@@ -1,7 +1,6 @@
 //! Bodies on their way to a router, each on a stream of its own.
 
 use super::{RouterLink, Shell};
-use crate::mirror::Version;
 use crate::node::server::{Link, unmirrored_trailer};
 use crate::source::Unmirrored;
 use crate::wire::Key;
@@ -9,7 +8,6 @@ use crate::wire::lane::BodyStart;
 use crate::wire::types::Fingerprinter;
 use bytes::Bytes;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How much of a version is handed to the transport at a time.
@@ -19,12 +17,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How a body ends that cannot be sent to its end.
 const BODY_BROKEN: quinn::VarInt = quinn::VarInt::from_u32(1);
 
-/// Sends the bytes of a version, as slices of where they are.
-pub(super) async fn send(shell: Rc<Shell>, to: Link, request_id: u64, version: Arc<Version>) {
-    let Some(mut stream) = open(&shell, &to, request_id).await else {
+/// Sends bytes from an offset on, as slices of where they are.
+pub(super) async fn send(shell: Rc<Shell>, to: Link, start: BodyStart, body: Bytes) {
+    let Some(mut stream) = open(&shell, &to, start).await else {
         return;
     };
-    let mut rest = version.body().clone();
+    let mut rest = body.slice(body.len().min(start.offset as usize)..);
     while !rest.is_empty() {
         let piece = rest.split_to(PIECE.min(rest.len()));
         if stream.write_chunk(piece).await.is_err() {
@@ -44,7 +42,7 @@ pub(super) async fn send_unmirrored(
     key: Key,
     mut item: Unmirrored,
 ) {
-    let Some(mut stream) = open(&shell, &to, request_id).await else {
+    let Some(mut stream) = open(&shell, &to, BodyStart { request_id, offset: 0 }).await else {
         return;
     };
     let mut pass = Fingerprinter::new(item.headers.as_bytes());
@@ -71,10 +69,10 @@ pub(super) async fn send_unmirrored(
     }
 }
 
-async fn open(shell: &Rc<Shell>, to: &Link, request_id: u64) -> Option<quinn::SendStream> {
+async fn open(shell: &Rc<Shell>, to: &Link, start: BodyStart) -> Option<quinn::SendStream> {
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, connection(shell, to)).await.ok()??;
     let mut stream = connection.open_uni().await.ok()?;
-    let start: Bytes = BodyStart { request_id, offset: 0 }.encode().to_bytes();
+    let start: Bytes = start.encode().to_bytes();
     stream.write_chunk(start).await.ok()?;
     Some(stream)
 }

@@ -1,16 +1,23 @@
 //! Keys that the workers of one port share.
 
 use super::Steering;
+use crate::wire::Name;
 use aws_lc_rs::{hkdf, hmac};
 use quinn::crypto::{HandshakeTokenKey, HmacKey};
+#[cfg(test)]
 use rand::Rng;
 use std::fmt;
 use std::sync::Arc;
 
 /// Keys that all workers on one port share, so that any of them can finish what another began.
 ///
-/// The ports of a process have different ones, and so has every process, although they may all come
-/// from the same master key. An endpoint answers a packet of a connection that it does not know
+/// They outlive the process: all come from the private key of the port's certificate and the
+/// member's name. So a member that was killed and started again can tell peers at once, by
+/// stateless resets, that their connections are gone; otherwise they would wait for their idle
+/// timeouts. Who has the private key could end connections anyway.
+///
+/// The ports of a member have different ones, and so have members of different names, although they
+/// may share a certificate. An endpoint answers a packet of a connection that it does not know
 /// with a stateless reset: if two ports made the same one for the same id, whoever saw a client's
 /// packet on one port could send it to the other, and end the client's connection with the answer.
 #[derive(Clone)]
@@ -26,16 +33,26 @@ impl fmt::Debug for EndpointSecrets {
 }
 
 impl EndpointSecrets {
-    /// Keys for a port of this process, which nobody else has.
+    /// Keys for a port of a member, from the private key of the certificate that it shows there.
+    pub(crate) fn of_member(private_key: &[u8], name: &Name, steering: Steering) -> Self {
+        let mut master = blake3::Hasher::new_derive_key("understudy 1 port: master key");
+        // The name's length first: no name and key together look like another pair.
+        master.update(&(name.as_str().len() as u64).to_be_bytes());
+        master.update(name.as_str().as_bytes());
+        master.update(private_key);
+        Self::derive(master.finalize().as_bytes(), steering)
+    }
+
+    /// Keys for a port that nobody else has, and that do not outlive the process.
+    #[cfg(test)]
     pub(crate) fn random(steering: Steering) -> Self {
         let mut master = [0; 32];
         rand::rng().fill_bytes(&mut master);
         Self::derive(&master, steering)
     }
 
-    /// Keys for a port, from a secret of this process. One that outlives the process lets a
-    /// restarted one tell its clients at once, by resets, that their connections are gone.
-    pub(crate) fn derive(master: &[u8; 32], steering: Steering) -> Self {
+    /// Keys for a port, each derived from the same secret for its own purpose.
+    pub(super) fn derive(master: &[u8; 32], steering: Steering) -> Self {
         let (reset, token) = match steering {
             Steering::Public => {
                 ("understudy 1 public port: reset key", "understudy 1 public port: token key")

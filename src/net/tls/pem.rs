@@ -50,16 +50,22 @@ pub(super) fn roots_from(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsE
     Ok(roots)
 }
 
+/// A private key.
+#[cfg(feature = "server")]
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            TlsError::new(path, "it holds no private key in PEM form", MAKE_NEW)
+        }
+        other => TlsError::new(path, format!("it is damaged PEM: {other}"), MAKE_NEW),
+    })
+}
+
 /// A certificate with its intermediate ones, and the key that belongs to it.
 #[cfg(feature = "server")]
 pub(super) fn certified_key(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     let chain = certificates(cert, &read(cert)?)?;
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => {
-            TlsError::new(key, "it holds no private key in PEM form", MAKE_NEW)
-        }
-        other => TlsError::new(key, format!("it is damaged PEM: {other}"), MAKE_NEW),
-    })?;
+    let private = private_key(key)?;
     CertifiedKey::from_der(chain, private, &provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             let what = format!("this key does not belong to the certificate in {}", cert.display());

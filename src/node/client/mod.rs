@@ -12,7 +12,10 @@
 mod asking;
 mod bodies;
 mod cache;
+mod calling;
+mod calls;
 mod error;
+mod pulse;
 mod replies;
 mod requests;
 mod session;
@@ -21,6 +24,7 @@ mod tests;
 mod types;
 
 pub use crate::wire::session::CloseCode;
+pub use calls::{CallAnswer, CallReply, CallRequest};
 pub use error::Error;
 #[cfg(feature = "client")]
 pub(crate) use replies::printable;
@@ -29,10 +33,12 @@ pub use types::{
     ValidatorKind, ValidatorPolicy,
 };
 
-use crate::wire::session::{Assigned, GoawayReason, Welcome};
+use crate::wire::session::{Assigned, GoawayReason, Ping, Welcome};
 use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Tag, Time};
 use bytes::Bytes;
 use cache::Cache;
+use calls::Calls;
+use pulse::Pulse;
 use requests::{Requests, Stage};
 use session::{Due, Session};
 use std::collections::VecDeque;
@@ -41,8 +47,10 @@ use std::collections::VecDeque;
 pub struct Client {
     config: Config,
     session: Session,
+    pulse: Pulse,
     cache: Cache,
     requests: Requests,
+    calls: Calls,
     outputs: VecDeque<Output>,
     statistics: Statistics,
     /// Why there will be no session any more.
@@ -59,8 +67,10 @@ impl Client {
         let max_memory = if config.persist { config.max_memory_bytes } else { u64::MAX };
         let mut client = Self {
             session: Session::new(&config, saved.token, seed, now),
+            pulse: Pulse::new(now),
             cache: Cache::new(config.max_cache_bytes, max_memory, config.persist),
             requests: Requests::default(),
+            calls: Calls::default(),
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
             ended: None,
@@ -75,6 +85,9 @@ impl Client {
 
     /// The connection that was asked for stands; the session stream and the lane are open.
     pub fn handle_connected(&mut self, now: Time) {
+        if self.session.is_open() {
+            self.change_router(now);
+        }
         if let Some(hello) = self.session.connected(now) {
             self.outputs.push_back(Output::SendSession(hello));
             self.send();
@@ -117,6 +130,11 @@ impl Client {
     }
 
     fn session_frame(&mut self, frame: &Frame, now: Time) -> Result<(), String> {
+        if frame.kind() == FrameType::Pong {
+            self.pong(Ping::decode(frame.payload()).map_err(say)?, now);
+            return Ok(());
+        }
+        self.heard(now);
         match frame.kind() {
             FrameType::Welcome => self.welcome(Welcome::decode(frame.payload()).map_err(say)?, now),
             FrameType::Assigned => self.assigned(frame),
@@ -137,7 +155,8 @@ impl Client {
     }
 
     fn welcome(&mut self, welcome: Welcome, now: Time) -> Result<(), String> {
-        self.session.welcomed(welcome, now)?;
+        let greeting = self.session.welcomed(welcome, now)?;
+        self.pulse.begin(greeting, now);
         let (_, slots) = self.session.allowance().expect("a welcomed client may ask");
         for index in self.requests.indexes(|request| request.slot.is_some()) {
             let slot = self.requests[index].slot.expect("it was asked for");
@@ -172,10 +191,12 @@ impl Client {
     /// There will be no session any more.
     fn end(&mut self, error: Error) {
         self.forget_session();
+        self.end_attempt();
         self.session.end();
         for index in self.requests.indexes(|_| true) {
             self.finish(index, Err(error.clone()));
         }
+        self.end_calls(&error);
         self.ended = Some(error);
     }
 
@@ -183,10 +204,7 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some((ticket, index, wanted)) = self.requests.pop_expired(now) {
             if wanted {
-                let trouble = self.session.trouble().filter(|_| !self.session.is_ready());
-                let after = self.config.request_timeout;
-                let error = Error::TimedOut { after, trouble: trouble.map(str::to_owned) };
-                let failure = Failure { error, details: self.details(index) };
+                let failure = Failure { error: self.timed_out(), details: self.details(index) };
                 self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
             }
             let loading = matches!(self.requests[index].stage, Stage::Loading);
@@ -195,23 +213,16 @@ impl Client {
             }
         }
         self.requests.end_waits(now);
+        self.expire_calls(now);
         match self.session.due(now) {
             Some(Due::Connect) => self.connect(now),
             Some(Due::GiveUp(why)) => self.close(CloseCode::Done, why.to_owned(), now),
             None => {}
         }
         self.give_up_silent_router(now);
+        self.rest_unless_waiting(now);
         self.send();
-    }
-
-    /// Half of all that the router allows is taken by requests that it never answered.
-    fn give_up_silent_router(&mut self, now: Time) {
-        let Some((in_flight, _)) = self.session.allowance() else {
-            return;
-        };
-        if self.requests.abandoned() * 2 > in_flight {
-            self.close(CloseCode::Done, "the router leaves requests unanswered".to_owned(), now);
-        }
+        self.beat(now);
     }
 
     /// The next thing to do.
@@ -221,7 +232,9 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.session.deadline().into_iter().chain(self.requests.deadline()).min()
+        let requests = self.requests.deadline().into_iter().chain(self.calls.deadline());
+        let session = self.session.deadline().into_iter().chain(self.beat_deadline());
+        session.chain(requests).min()
     }
 
     /// A version is on disk, so that its bytes may leave memory.
@@ -241,7 +254,7 @@ impl Client {
 
     fn lose_session(&mut self, reason: &str, now: Time) {
         self.forget_session();
-        if self.session.lost(reason, now) {
+        if !self.go_on_with_attempt(reason, now) && self.session.lost(reason, now) {
             self.connect(now);
         }
     }
@@ -254,6 +267,7 @@ impl Client {
         });
         self.statistics.lost_sessions += u64::from(self.session.is_open());
         self.requests.requeue_all();
+        self.lose_calls();
         for index in self.requests.indexes(|request| request.waiting().next().is_none()) {
             if !matches!(self.requests[index].stage, Stage::Loading) {
                 self.drop_request(index);
@@ -263,7 +277,7 @@ impl Client {
 
     /// Ends a session that the router wants to end, once nothing is open in it.
     fn end_drain(&mut self, now: Time) {
-        let open = self.requests.in_flight() - self.requests.abandoned();
+        let open = self.in_flight() - self.requests.abandoned();
         if self.session.is_draining() && open == 0 {
             self.close(CloseCode::Done, "the router is shutting down".to_owned(), now);
         }
@@ -289,9 +303,9 @@ impl Client {
         self.session.is_ready()
     }
 
-    /// Gets that wait for their answer.
+    /// Gets and calls that wait for their answer.
     pub fn waiting(&self) -> usize {
-        self.requests.tickets()
+        self.requests.tickets() + self.calls.len()
     }
 
     /// Items that are held, and what they cost against [`Config::max_cache_bytes`].

@@ -5,7 +5,9 @@
 //! while, clears that: a router that greets and then breaks off earns no endless quick retries.
 
 use super::types::Config;
-use crate::wire::session::{Assigned, Hello, Limits, OLDEST_VERSION, VERSION, Welcome};
+use crate::wire::session::{
+    Assigned, Hello, Limits, OLDEST_VERSION, PING_VERSION, VERSION, Welcome,
+};
 use crate::wire::{Assignment, ClientId, Frame, Name, Time};
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -75,6 +77,8 @@ pub(super) struct Session {
     client: Option<ClientId>,
     assignment: Option<Assignment>,
     limits: Option<Limits>,
+    /// What the router and we speak in this session.
+    version: Option<u64>,
     max_slots: u64,
     connect_timeout: Duration,
     trouble: Option<String>,
@@ -98,6 +102,7 @@ impl Session {
             client: None,
             assignment: None,
             limits: None,
+            version: None,
             max_slots: config.max_slots.min(crate::wire::lane::MAX_SLOTS),
             connect_timeout: config.connect_timeout,
             trouble: None,
@@ -121,13 +126,18 @@ impl Session {
         self.answered = false;
         self.assignment_is_current = false;
         self.limits = None;
+        self.version = None;
         let (token, pool) = (self.token.clone(), self.pool.clone());
         Some(Hello { oldest: OLDEST_VERSION, newest: VERSION, token, pool }.encode())
     }
 
-    /// Takes the router's greeting. An error is the router's fault.
-    pub(super) fn welcomed(&mut self, welcome: Welcome, now: Time) -> Result<(), &'static str> {
-        let Link::Greeting { .. } = self.link else {
+    /// Takes the router's greeting, and says how long it took. An error is the router's fault.
+    pub(super) fn welcomed(
+        &mut self,
+        welcome: Welcome,
+        now: Time,
+    ) -> Result<Duration, &'static str> {
+        let Link::Greeting { since } = self.link else {
             return Err("it sent WELCOME twice");
         };
         if !(OLDEST_VERSION..=VERSION).contains(&welcome.version) {
@@ -136,6 +146,7 @@ impl Session {
         self.link = Link::Ready { since: now };
         self.client = Some(welcome.client);
         self.limits = Some(welcome.limits);
+        self.version = Some(welcome.version);
         self.refusals = 0;
         self.trouble = None;
         // ASSIGNED on the lane may have overtaken WELCOME.
@@ -146,7 +157,7 @@ impl Session {
             self.assignment = Some(welcome.assignment);
         }
         self.assignment_is_current = true;
-        Ok(())
+        Ok(now.since(since))
     }
 
     /// Takes an assignment, unless a newer one is known; says whether it was taken.
@@ -180,13 +191,26 @@ impl Session {
         self.failures = if proven { 0 } else { self.failures.saturating_add(1) };
         self.router = (self.router + 1) % self.routers;
         self.trouble = Some(reason.to_owned());
-        let wait = self.wait();
+        let wait = self.wait_after(self.failures);
         self.link = Link::Down { until: now + wait };
         wait.is_zero()
     }
 
-    fn wait(&mut self) -> Duration {
-        let rounds = self.failures / u32::try_from(self.routers).unwrap_or(u32::MAX);
+    /// The connection to another router stands, or is waited for since `since`: the one to the
+    /// present router is given up for it.
+    pub(super) fn moved(&mut self, router: usize, since: Time) {
+        self.router = router;
+        self.link = Link::Connecting { since };
+    }
+
+    /// The router to try beside the present one, after so many attempts that failed.
+    pub(super) fn router_beside(&self, failed_attempts: u32) -> usize {
+        (self.router + 1 + failed_attempts as usize) % self.routers
+    }
+
+    /// How long to wait after so many failures, one after the other.
+    pub(super) fn wait_after(&mut self, failures: u32) -> Duration {
+        let rounds = failures / u32::try_from(self.routers).unwrap_or(u32::MAX);
         if rounds == 0 {
             return Duration::ZERO;
         }
@@ -249,6 +273,11 @@ impl Session {
         matches!(self.link, Link::Ready { .. })
     }
 
+    /// Whether the router knows PING, and nothing new is to be expected of it but answers.
+    pub(super) fn answers_pings(&self) -> bool {
+        self.is_ready() && self.version >= Some(PING_VERSION)
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         matches!(self.link, Link::Draining { .. })
     }
@@ -262,6 +291,11 @@ impl Session {
             (Link::Greeting { .. }, _) => Some((EARLY_REQUESTS, EARLY_SLOTS.min(self.max_slots))),
             _ => None,
         }
+    }
+
+    /// The version of the protocol in this session, once the router has chosen it.
+    pub(super) fn version(&self) -> Option<u64> {
+        self.version
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! Directed tests, the router's part played by hand. `tests/world.rs` plays it by chance.
 
+mod calls;
+mod pulse;
 mod world;
 
 use super::*;
@@ -63,10 +65,15 @@ fn assignment(term: u64, primary: &str) -> Assignment {
 
 pub(super) const LIMITS: Limits = Limits { slots: 100, in_flight: 100, max_item: 1 << 26 };
 
+/// The greeting of a router that knows no PING.
 pub(super) fn welcome_frame(limits: Limits) -> Frame {
+    welcome_frame_of(1, limits)
+}
+
+pub(super) fn welcome_frame_of(version: u64, limits: Limits) -> Frame {
     let token = Bytes::from_static(b"token-1");
     let (client, assignment) = (ClientId([1; 16]), assignment(1, "server-1"));
-    Welcome { version: 1, client, token, assignment, limits }.encode()
+    Welcome { version, client, token, assignment, limits }.encode()
 }
 
 /// A client, and all that it has put out so far.

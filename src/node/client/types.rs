@@ -1,5 +1,6 @@
 //! What goes into the client machine and what comes out of it.
 
+use super::calls::CallAnswer;
 use super::error::Error;
 use crate::node::Planted;
 use crate::wire::lane::Validator;
@@ -143,18 +144,22 @@ pub struct Saved {
 /// What the machine wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Connect to the router with this index. Answered by `handle_connected`,
-    /// `handle_disconnected` or `handle_closed`.
+    /// Connect to the router with this index. Answered by `handle_connected` or
+    /// `handle_unreachable`. A connection that stands goes on meanwhile; once the new one stands it
+    /// is forgotten, and nothing of it may be handed in any more.
     Connect {
         /// Which of [`Config::routers`].
         router: usize,
     },
+    /// Give up the attempt to connect that is under way beside a connection that stands: nothing of
+    /// it may be handed in any more.
+    StopConnecting,
     /// Send on the session stream.
     SendSession(Frame),
     /// Send on the lane.
     SendLane(Frame),
-    /// Close the connection, or give up the attempt to make one, and forget it: nothing of it may
-    /// be handed in any more.
+    /// Close the connection that stands, and forget it; if none does, give up the attempt to make
+    /// one. Nothing of it may be handed in any more.
     Close {
         /// Why, for programs.
         code: CloseCode,
@@ -163,6 +168,8 @@ pub enum Output {
     },
     /// A get has ended.
     Answer(Answer),
+    /// A call has ended.
+    Called(CallAnswer),
     /// Read the bytes of an item from disk. Answered by `handle_loaded`.
     Load {
         /// Where it is.
@@ -263,6 +270,8 @@ pub struct Statistics {
     pub use_cached: u64,
     /// Requests answered in full.
     pub full: u64,
+    /// Calls that were executed and answered.
+    pub called: u64,
     /// Replies whose tag was not that of the bytes at hand; each cost a round trip.
     pub tag_mismatches: u64,
     /// Replies and bodies for requests that were over, given up or asked again.
@@ -279,4 +288,6 @@ pub struct Statistics {
     pub lost_sessions: u64,
     /// Sessions that were closed because the router broke the protocol.
     pub violations: u64,
+    /// Times when the router was silent for so long that another connection was tried.
+    pub suspicions: u64,
 }

@@ -4,14 +4,18 @@
 //! is made primary in the next term and asked to take over. When that cannot be asked either, all
 //! servers are asked who holds the client, before it is assigned afresh.
 
-use super::{Output, Request, Router, Stage};
+use super::{Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, How, Status};
+use crate::wire::backplane::{Forward, How};
 use crate::wire::{ClientId, Time};
+use rand::Rng;
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
 const MAX_ATTEMPTS: u32 = 16;
+
+/// The version of the protocol that lets a server go on with a body.
+const RESUME_SINCE: u64 = 2;
 
 impl Router {
     /// Sends a request on its way, or lets it wait for a server.
@@ -35,8 +39,13 @@ impl Router {
             let text = "the client is not known any more: reconnect".to_owned();
             return self.answer_unavailable(request, text);
         };
+        if request.body.is_some() && !self.servers.speaks(entry.primary(), RESUME_SINCE) {
+            let text = "the server that took over cannot go on with a body".to_owned();
+            return self.answer_unavailable(request, text);
+        }
         request.attempts += 1;
-        request.stage = Stage::Asked { entry };
+        request.asked_at = now;
+        request.stage = Stage::Asked { entry, hedge: None };
         self.forward(now, entry, request);
     }
 
@@ -75,8 +84,10 @@ impl Router {
         let client = request.client;
         let deadline_ms = request.deadline.since(now).as_millis() as u64;
         let inner = request.frame.clone();
+        let resume = request.body.as_ref().and_then(|body| body.resume());
+        let number = self.requests.insert(request);
         let forward = Forward {
-            request_id: self.requests.insert(request),
+            request_id: number,
             client,
             term: entry.term(),
             change: entry.change(),
@@ -84,12 +95,17 @@ impl Router {
             how,
             deadline_ms,
             former,
+            resume,
             inner,
         };
         let server = entry.primary();
-        let worker = client.owner(self.servers.workers(server));
-        let frame = forward.encode_frame();
-        self.outputs.push_back(Output::ToServer { server, worker, frame });
+        self.send_to_owner(server, &client, forward.encode_frame());
+        self.counters.forwarded += 1;
+        self.budget.earn();
+        self.watch(now, server, number);
+        if self.is_in_doubt(server) {
+            self.hedge(now, number);
+        }
     }
 
     pub(super) fn wait(&mut self, mut request: Request) {
@@ -126,7 +142,7 @@ impl Router {
         } else {
             self.assignments.set(client, new);
         }
-        self.takeovers += 1;
+        self.counters.takeovers += 1;
         let former = self.assignments.name(old.primary()).clone();
         self.assignments.add_former(client, &former);
         true
@@ -197,42 +213,23 @@ impl Router {
         }
     }
 
-    /// Gives the next server in order the turn, and counts a client for it.
+    /// Chooses a server for a new client by the pool's policy, and counts the client for it.
     pub(super) fn choose_primary(&mut self) -> Option<ServerIndex> {
         // Another worker may choose at the same moment; then the turn is another one's.
         let mut chosen = None;
         for _ in 0..crate::assign::MAX_SERVERS {
-            let last = self.assignments.shared().last_given();
-            chosen = self.next_in_order(last);
-            if chosen.is_none_or(|next| self.assignments.shared().give(last, next)) {
+            let shared = self.assignments.shared();
+            let last = shared.last_given();
+            let after = last.map(|last| shared.names.name(last));
+            let draw = self.rng.next_u64();
+            let name = self.board.choose_primary(self.config.policy, after, draw)?;
+            chosen = shared.names.find(name);
+            if chosen.is_none_or(|next| shared.give(last, next)) {
                 break;
             }
         }
         let name = self.assignments.name(chosen?).clone();
         self.board.count_sent(&name);
         chosen
-    }
-
-    /// The next server in order that can take a fresh client: below its threshold, else below its
-    /// capacity, else any that can be reached, which will say BUSY itself.
-    fn next_in_order(&self, last: Option<ServerIndex>) -> Option<ServerIndex> {
-        let last = last.map(|last| self.assignments.name(last));
-        let names: Vec<_> =
-            self.board.members().filter(|(_, member)| member.is_ready()).map(|(n, _)| n).collect();
-        let start = names.iter().position(|name| Some(*name) > last).unwrap_or(0);
-        let in_order = || names[start..].iter().chain(&names[..start]).copied();
-        let below = |limit: fn(&Status) -> u64| {
-            in_order().find(|name| {
-                let member = self.board.member(name);
-                member.is_some_and(|member| {
-                    let status = member.status.as_ref();
-                    status.is_some_and(|status| member.primary_clients() < limit(status))
-                })
-            })
-        };
-        let chosen = below(|status| status.threshold)
-            .or_else(|| below(|status| status.capacity))
-            .or_else(|| in_order().next())?;
-        self.assignments.shared().names.find(chosen)
     }
 }

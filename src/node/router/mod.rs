@@ -4,12 +4,19 @@
 //! - `session`: a client's arrival, its token, its requests;
 //! - `dispatch`: where a request goes now, and the takeover when that server is gone;
 //! - `replies`: what servers answer;
-//! - `health`: which servers can be asked;
+//! - `bodies`: bodies on their way, and how they go on when their server is lost;
+//! - `health`, `pulse`: which servers can be asked;
+//! - `hedge`, `answer_times`: which requests are sent to the alternate as well, and when;
 //! - `resolve`: asking all servers who holds a client.
 
+mod answer_times;
 mod assignments;
+mod bodies;
 mod dispatch;
+mod gone;
 mod health;
+mod hedge;
+mod pulse;
 mod replies;
 mod resolve;
 mod servers;
@@ -19,17 +26,17 @@ mod view;
 
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use crate::assign::{Entry, ServerIndex};
-use crate::cluster::Board;
+use crate::cluster::{Board, Policy};
 use crate::node::Planted;
 use crate::node::slots::Slots;
-use crate::wire::backplane::Message;
-use crate::wire::lane::BodyStart;
 use crate::wire::session::{CloseCode, Limits, Versions};
 use crate::wire::token::TokenKeys;
 use crate::wire::{ClientId, Frame, Name, Time};
 use assignments::Assignments;
+use bodies::Body;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use resolve::Resolution;
@@ -39,15 +46,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bodies::{BodyRoute, BodyVerdict};
 pub use servers::HealthState;
 pub use shared::Shared;
-pub use view::{ReplyCounters, RouterView, ServerRow};
+pub use view::{Counters, ReplyCounters, RouterView, ServerRow};
 
 /// What a router is told about itself.
 #[derive(Clone, Debug)]
 pub struct RouterConfig {
     /// The one pool it serves.
     pub pool: Name,
+    /// How a new client gets its server.
+    pub policy: Policy,
     /// What clients may do.
     pub limits: Limits,
     /// How long a request may go unanswered.
@@ -130,31 +140,17 @@ pub enum Output {
         /// Why, for people.
         reason: String,
     },
-    /// Give up the body that is being passed on under this number: its server is gone.
-    AbandonBody {
-        /// The router's number for the request.
-        request_id: u64,
+    /// Take no more of a body from its server, which is gone, and say how much of it was passed on
+    /// by [`Router::handle_body_broken`]. The client's stream stays open.
+    SuspendBody {
+        /// The body.
+        body: u64,
     },
-}
-
-/// Where a body that came from a server goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyRoute {
-    /// Whose.
-    pub session: SessionId,
-    /// How the client's stream starts.
-    pub start: BodyStart,
-}
-
-/// What becomes of a body that came from a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyVerdict {
-    /// It goes to a client.
-    Wanted(BodyRoute),
-    /// The reply that announces it has not come yet: ask again after the next replies.
-    Early,
-    /// Nobody waits for it.
-    Unwanted,
+    /// Give up a body: reset the client's stream.
+    AbandonBody {
+        /// The body.
+        body: u64,
+    },
 }
 
 /// A request that has not been answered, by the router's number for it.
@@ -168,7 +164,11 @@ struct Request {
     idempotent: bool,
     deadline: Time,
     attempts: u32,
+    /// When it was sent last.
+    asked_at: Time,
     stage: Stage,
+    /// The body that was announced to the client.
+    body: Option<Box<Body>>,
 }
 
 /// Where a request is.
@@ -176,8 +176,8 @@ struct Request {
 enum Stage {
     /// Nowhere: no server can be asked now.
     Waiting,
-    /// At a server, asked under an entry of the table.
-    Asked { entry: Entry },
+    /// At a server, asked under an entry of the table, and at another one as a hedge.
+    Asked { entry: Entry, hedge: Option<ServerIndex> },
     /// Its reply was passed on, and its body comes from the same server, or has begun to.
     Body { server: ServerIndex, begun: bool },
 }
@@ -187,6 +187,8 @@ enum Stage {
 pub struct Router {
     config: RouterConfig,
     keys: TokenKeys,
+    /// Clients whose tokens were sealed by a key that may be gone soon.
+    renewals: Vec<ClientId>,
     rng: StdRng,
     assignments: Assignments,
     board: Board,
@@ -201,8 +203,14 @@ pub struct Router {
     waiting: BTreeSet<u64>,
     resolutions: BTreeMap<ClientId, Resolution>,
     next_number: u64,
-    last_turn: Option<Time>,
-    takeovers: u64,
+    budget: hedge::Budget,
+    /// When the next thing may have to be decided.
+    due: Time,
+    /// When what need not be looked at often is looked at next.
+    slow_due: Time,
+    /// The clock was looked at too late, and nothing was decided.
+    was_late: bool,
+    counters: Counters,
     replies: ReplyCounters,
     outputs: VecDeque<Output>,
 }
@@ -214,6 +222,7 @@ impl Router {
             rng: StdRng::from_seed(config.seed),
             config,
             keys,
+            renewals: Vec::new(),
             assignments: Assignments::new(shared),
             board: Board::default(),
             servers: Servers::default(),
@@ -225,8 +234,11 @@ impl Router {
             waiting: BTreeSet::new(),
             resolutions: BTreeMap::new(),
             next_number: 1,
-            last_turn: None,
-            takeovers: 0,
+            budget: hedge::Budget::default(),
+            due: Time::default(),
+            slow_due: Time::default(),
+            was_late: true,
+            counters: Counters::default(),
             replies: ReplyCounters::default(),
             outputs: VecDeque::new(),
         }
@@ -244,8 +256,8 @@ impl Router {
     }
 
     /// Sends to the worker that owns the client on a server.
-    fn send_to_owner(&mut self, server: ServerIndex, client: &ClientId, message: Message) {
+    fn send_to_owner(&mut self, server: ServerIndex, client: &ClientId, frame: Frame) {
         let worker = client.owner(self.servers.workers(server));
-        self.outputs.push_back(Output::ToServer { server, worker, frame: message.encode() });
+        self.outputs.push_back(Output::ToServer { server, worker, frame });
     }
 }

@@ -1,12 +1,12 @@
 //! What servers answer.
 
-use super::{BodyRoute, BodyVerdict, LaneId, Output, Request, Router, Stage};
+use super::{LaneId, Output, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Message, UseCachedBy};
-use crate::wire::lane::{BodyStart, has_streamed_body};
+use crate::wire::lane::has_streamed_body;
 use crate::wire::session::Assigned;
-use crate::wire::{Assignment, ClientId, Frame, Name, Time};
+use crate::wire::{Assignment, ClientId, Frame, FrameType, Name, Time};
 
 impl Router {
     /// A message came from a worker of a server.
@@ -17,8 +17,20 @@ impl Router {
         worker: u64,
         message: Message,
     ) {
-        self.heard_from(now, from, worker);
+        let answer = match &message {
+            Message::Pong { number } => Some(*number),
+            _ => None,
+        };
+        self.heard_from(now, from, worker, answer);
         match message {
+            Message::Reply { request_id, by, inner, .. } if self.is_hedged(request_id, from) => {
+                self.handle_standby_reply(now, request_id, by, inner);
+            }
+            Message::NotOwner { request_id, .. } | Message::WrongWorker { request_id, .. }
+                if self.is_hedged(request_id, from) =>
+            {
+                self.end_hedge(request_id);
+            }
             Message::Reply { request_id, assignment, by, inner } => {
                 self.handle_reply(now, from, request_id, (assignment, by, inner));
             }
@@ -68,7 +80,7 @@ impl Router {
     /// The request with this number, if `from` is the server that was asked.
     fn asked(&self, request_id: u64, from: ServerIndex) -> Option<&Request> {
         let asked =
-            |stage: &Stage| matches!(stage, Stage::Asked { entry } if entry.primary() == from);
+            |stage: &Stage| matches!(stage, Stage::Asked { entry, .. } if entry.primary() == from);
         self.requests.get(request_id).filter(|request| asked(&request.stage))
     }
 
@@ -89,6 +101,12 @@ impl Router {
         };
         let (client, to, idempotent) =
             (request.client, (request.session, request.lane), request.idempotent);
+        let (asked_at, resumed) = (request.asked_at, request.body.is_some());
+        // A call takes as long as it takes: that says nothing of the server.
+        let is_call = request.frame.kind() == FrameType::Call;
+        if let Some(known) = self.servers.get_mut(from).filter(|_| !is_call) {
+            known.times.take(now.since(asked_at));
+        }
         if let Some(assignment) = assignment {
             self.learn(now, client, &assignment, Some(to.1));
         }
@@ -105,11 +123,55 @@ impl Router {
         if let Some(serving) = serving {
             self.assignments.confirm(&client, serving);
         }
+        if resumed {
+            return self.handle_resumed(request_id, from, &inner);
+        }
+        self.pass_reply(request_id, from, by, inner);
+    }
+
+    /// The alternate answered a hedge.
+    fn handle_standby_reply(
+        &mut self,
+        now: Time,
+        request_id: u64,
+        by: Option<UseCachedBy>,
+        inner: Frame,
+    ) {
+        let Some(request) = self.requests.get(request_id) else {
+            return;
+        };
+        let Stage::Asked { entry, hedge: Some(standby) } = request.stage else {
+            return;
+        };
+        if !Self::is_real_answer(&inner) {
+            return self.end_hedge(request_id);
+        }
+        // The primary takes at least so long.
+        let waited = now.since(request.asked_at);
+        let is_call = request.frame.kind() == FrameType::Call;
+        if let Some(primary) = self.servers.get_mut(entry.primary()).filter(|_| !is_call) {
+            primary.times.take(waited);
+        }
+        self.counters.hedge_wins += 1;
+        self.pass_reply(request_id, standby, by, inner);
+    }
+
+    /// Gives the client the answer to a request.
+    fn pass_reply(
+        &mut self,
+        request_id: u64,
+        from: ServerIndex,
+        by: Option<UseCachedBy>,
+        inner: Frame,
+    ) {
+        let Some(request) = self.requests.get(request_id) else {
+            return;
+        };
+        let to = (request.session, request.lane);
         self.replies.count_use_cached(by);
         if has_streamed_body(&inner) {
-            if let Some(request) = self.requests.get_mut(request_id) {
-                request.stage = Stage::Body { server: from, begun: false };
-            }
+            self.expect_body(request_id, from, &inner);
+            self.watch_body(from, request_id);
         } else if let Some(request) = self.requests.remove(request_id) {
             self.end(&request);
         }
@@ -168,7 +230,7 @@ impl Router {
         known: Option<Assignment>,
     ) {
         let client = request.client;
-        let Stage::Asked { entry: asked } = request.stage else {
+        let Stage::Asked { entry: asked, .. } = request.stage else {
             return;
         };
         if let Some(known) = known.filter(|known| known.primary() != self.assignments.name(from)) {
@@ -191,7 +253,7 @@ impl Router {
     /// The server is over its threshold and names a second one, which must serve.
     fn handle_handed_on(&mut self, now: Time, request: Request, to: &Name) {
         let client = request.client;
-        let Stage::Asked { entry: asked } = request.stage else {
+        let Stage::Asked { entry: asked, .. } = request.stage else {
             return;
         };
         let current = self.assignments.find(&client);
@@ -223,29 +285,6 @@ impl Router {
             self.wait(request);
         } else {
             self.dispatch_elsewhere(now, request);
-        }
-    }
-
-    /// A body begins to come from a server.
-    pub fn handle_body(&mut self, from: ServerIndex, request_id: u64, offset: u64) -> BodyVerdict {
-        let Some(request) = self.requests.get_mut(request_id) else {
-            return BodyVerdict::Unwanted;
-        };
-        match &mut request.stage {
-            Stage::Asked { entry } if entry.primary() == from => BodyVerdict::Early,
-            Stage::Body { server, begun } if *server == from && !*begun => {
-                *begun = true;
-                let start = BodyStart { request_id: request.inner_id, offset };
-                BodyVerdict::Wanted(BodyRoute { session: request.session, start })
-            }
-            _ => BodyVerdict::Unwanted,
-        }
-    }
-
-    /// A body was passed on to its end, or the client's stream was reset because it broke off.
-    pub fn handle_body_ended(&mut self, request_id: u64) {
-        if let Some(request) = self.requests.remove(request_id) {
-            self.end(&request);
         }
     }
 }

@@ -30,7 +30,7 @@ impl Router {
         }
         let query = self.number();
         for server in &usable {
-            self.send_to_owner(*server, &client, Message::WhoHolds { query, client });
+            self.send_to_owner(*server, &client, Message::WhoHolds { query, client }.encode());
         }
         let until = now + RESOLVE_TIMEOUT;
         let resolution = Resolution { query, until, awaited: usable, best: None, released: None };

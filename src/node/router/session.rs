@@ -2,8 +2,9 @@
 
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
+use crate::node::Fault;
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
-use crate::wire::session::{CloseCode, GoawayReason, Hello, Welcome};
+use crate::wire::session::{CloseCode, GoawayReason, Hello, Ping, Welcome};
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
 use rand::Rng;
@@ -19,6 +20,8 @@ const TOO_MANY_RETRY_MS: u64 = 10;
 pub(super) struct Session {
     pub(super) state: SessionState,
     in_flight: u64,
+    /// The version of the protocol that it was welcomed in.
+    version: u64,
     /// What the table last said of the client.
     pub(super) entry: Option<Entry>,
     /// What the client was told last, as a known entry.
@@ -50,7 +53,8 @@ impl Router {
     /// A client connected. Returns by what number it is called from now on.
     pub fn handle_connected(&mut self) -> SessionId {
         let state = SessionState::New;
-        let session = Session { state, in_flight: 0, entry: None, told: None, admission: 0 };
+        let (in_flight, version, entry, told, admission) = (0, 0, None, None, 0);
+        let session = Session { state, in_flight, version, entry, told, admission };
         SessionId(self.sessions.insert(session))
     }
 
@@ -65,6 +69,7 @@ impl Router {
             return;
         };
         if known.in_flight > 0 {
+            self.forget_bodies(session);
             self.requests.retain(|request| request.session != session);
         }
         let Some(client) = known.client() else {
@@ -90,13 +95,29 @@ impl Router {
         let Some(known) = self.sessions.get(session.0) else {
             return;
         };
+        if frame.kind() == FrameType::Ping && !matches!(known.state, SessionState::New) {
+            return self.handle_ping(now, session, frame);
+        }
         if !matches!((&known.state, frame.kind()), (SessionState::New, FrameType::Hello)) {
             let reason = format!("a {:?} frame does not belong here", frame.kind());
-            return self.close(session, CloseCode::ProtocolViolation, reason);
+            return self.close(now, session, CloseCode::ProtocolViolation, reason);
         }
         match Hello::decode(frame.payload()) {
             Ok(hello) => self.handle_hello(now, session, hello),
-            Err(error) => self.close(session, CloseCode::ProtocolViolation, error.to_string()),
+            Err(error) => self.close(now, session, CloseCode::ProtocolViolation, error.to_string()),
+        }
+    }
+
+    /// A client asks whether this router lives: at once, whatever else the client waits for.
+    fn handle_ping(&mut self, now: Time, session: SessionId, frame: &Frame) {
+        match Ping::decode(frame.payload()) {
+            Ok(_) if self.config.planted.is(Fault::NoPong) => {}
+            Ok(ping) => {
+                self.outputs.push_back(Output::ToSession { session, frame: ping.answer() });
+            }
+            Err(error) => {
+                self.close(now, session, CloseCode::ProtocolViolation, error.to_string());
+            }
         }
     }
 
@@ -106,11 +127,11 @@ impl Router {
             let (oldest, newest) = (hello.oldest, hello.newest);
             let spoken = format!("{} to {}", ours.oldest, ours.newest);
             let reason = format!("versions {oldest} to {newest} are offered, {spoken} spoken");
-            return self.close(session, CloseCode::NotWelcome, reason);
+            return self.close(now, session, CloseCode::NotWelcome, reason);
         }
         if let Some(pool) = hello.pool.as_ref().filter(|pool| **pool != self.config.pool) {
             let reason = format!("there is no pool {pool}");
-            return self.close(session, CloseCode::NotWelcome, reason);
+            return self.close(now, session, CloseCode::NotWelcome, reason);
         }
         self.admit(now, session, hello);
     }
@@ -139,7 +160,7 @@ impl Router {
                 None => return self.wait_for_server(now, session, hello),
             },
         };
-        self.supersede(client, session);
+        self.supersede(now, client, session);
         let Some(entry) = self.assignments.find(&client) else {
             return self.wait_for_server(now, session, hello);
         };
@@ -149,6 +170,7 @@ impl Router {
             known.entry = Some(entry);
             known.told = Some(entry.with_title(Title::Known));
             known.admission = admission;
+            known.version = version;
         }
         if hello.token.is_some() {
             self.outputs.push_back(Output::Admitted { client, admission });
@@ -184,27 +206,27 @@ impl Router {
     }
 
     /// One live session a client: the newer one wins.
-    fn supersede(&mut self, client: ClientId, session: SessionId) {
+    fn supersede(&mut self, now: Time, client: ClientId, session: SessionId) {
         if let Some(old) = self.session_of.insert(client, session).filter(|old| *old != session) {
-            self.close_superseded(old);
+            self.close_superseded(now, old);
         }
     }
 
     /// Another worker has admitted a client that may have a session here.
-    pub fn handle_admitted_elsewhere(&mut self, client: ClientId, admission: u64) {
+    pub fn handle_admitted_elsewhere(&mut self, now: Time, client: ClientId, admission: u64) {
         let Some(session) = self.session_of.get(&client).copied() else {
             return;
         };
         if self.sessions.get(session.0).is_some_and(|known| known.admission < admission) {
-            self.close_superseded(session);
+            self.close_superseded(now, session);
         }
     }
 
-    fn close_superseded(&mut self, old: SessionId) {
+    fn close_superseded(&mut self, now: Time, old: SessionId) {
         let frame = GoawayReason::Superseded.encode();
         self.outputs.push_back(Output::ToSession { session: old, frame });
         let reason = "a newer session with the same token took over".to_owned();
-        self.close(old, CloseCode::Superseded, reason);
+        self.close(now, old, CloseCode::Superseded, reason);
     }
 
     /// Admits clients that waited for a server; gives up on those that waited too long.
@@ -217,15 +239,15 @@ impl Router {
             let (hello, until) = (hello.clone(), *until);
             if now >= until {
                 let reason = "no server can be reached: try again later".to_owned();
-                self.close(session, CloseCode::TooBusy, reason);
+                self.close(now, session, CloseCode::TooBusy, reason);
             } else {
                 self.admit(now, session, hello);
             }
         }
     }
 
-    pub(super) fn close(&mut self, session: SessionId, code: CloseCode, reason: String) {
-        self.forget_session(self.last_turn.unwrap_or_default(), session);
+    pub(super) fn close(&mut self, now: Time, session: SessionId, code: CloseCode, reason: String) {
+        self.forget_session(now, session);
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }
 
@@ -246,11 +268,10 @@ impl Router {
         let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
         let (true, Ok(inner_id)) = (request, frame.request_id()) else {
             let reason = format!("a {:?} frame is no request", frame.kind());
-            return self.close(session, CloseCode::ProtocolViolation, reason);
+            return self.close(now, session, CloseCode::ProtocolViolation, reason);
         };
         let idempotent = lane::is_idempotent(&frame);
         let deadline = now + self.config.request_timeout;
-        let (attempts, stage) = (0, Stage::Waiting);
         let request = Request {
             session,
             lane,
@@ -259,8 +280,10 @@ impl Router {
             frame,
             idempotent,
             deadline,
-            attempts,
-            stage,
+            attempts: 0,
+            asked_at: now,
+            stage: Stage::Waiting,
+            body: None,
         };
         let Some(known) = self.sessions.get_mut(session.0) else {
             return;
@@ -271,11 +294,17 @@ impl Router {
             let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
             return self.answer(request, outcome);
         }
+        if request.frame.kind() == FrameType::Call && known.version < lane::CALL_VERSION {
+            let text = "calls are of version 2 of the protocol";
+            return self.answer(request, Outcome::error(ErrorCode::NotSupported, text));
+        }
         self.dispatch(now, request);
     }
 
     /// Answers a request ourselves.
     pub(super) fn answer(&mut self, request: Request, outcome: Outcome) {
+        // The client asks again from the start.
+        self.abandon_body(&request);
         let frame = Reply { request_id: request.inner_id, outcome }.encode();
         self.answer_with((request.session, request.lane), frame);
         self.end(&request);

@@ -1,11 +1,14 @@
 //! Workers of one router, by hand: what one of them decides, and what the others make of it.
 
 use super::*;
-use crate::wire::backplane::{Forward, How, SelfState, Status};
+use crate::wire::backplane::{Forward, How, Message, SelfState, Status};
 use crate::wire::lane::{Get, Outcome, Reply, Validator};
-use crate::wire::session::{Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
+use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Versions, Welcome};
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
+
+mod calls;
+mod failing;
 
 const LANE: LaneId = 1;
 
@@ -32,6 +35,7 @@ fn workers() -> [Router; 2] {
 fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
     let config = RouterConfig {
         pool: name("default"),
+        policy: Policy::Next,
         limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
@@ -153,7 +157,7 @@ fn a_takeover_that_one_worker_decides_holds_for_the_next_request_of_another() {
     let (asked, _, after) = ask(&mut other, elsewhere);
     assert_ne!(asked, x);
     assert_eq!((asked, after.term, after.how), (y, 2, How::Takeover));
-    assert_eq!((one.view().takeovers, other.view().takeovers), (1, 0));
+    assert_eq!((one.view().counters.takeovers, other.view().counters.takeovers), (1, 0));
 }
 
 #[test]
@@ -206,7 +210,7 @@ fn a_newer_session_at_another_worker_supersedes_and_an_older_one_does_not() {
     let (second, _, told) = connect(&mut other, Some(welcome.token.clone()));
     let (client, early) = told.expect("the first session may be anywhere");
     assert_eq!(client, welcome.client);
-    one.handle_admitted_elsewhere(client, early);
+    one.handle_admitted_elsewhere(now(0), client, early);
     let closed = |outputs: &[Output], of: SessionId| {
         outputs.iter().any(|output| {
             matches!(output, Output::CloseSession { session, code: CloseCode::Superseded, .. }
@@ -218,9 +222,9 @@ fn a_newer_session_at_another_worker_supersedes_and_an_older_one_does_not() {
     let (third, _, told) = connect(&mut one, Some(welcome.token));
     let (_, late) = told.expect("the second session may be anywhere");
     // The word of the second session is late, or comes twice.
-    one.handle_admitted_elsewhere(client, early);
+    one.handle_admitted_elsewhere(now(0), client, early);
     assert!(!closed(&outputs(&mut one), third));
-    other.handle_admitted_elsewhere(client, late);
+    other.handle_admitted_elsewhere(now(0), client, late);
     assert!(closed(&outputs(&mut other), second));
     assert_eq!((one.view().sessions, other.view().sessions), (1, 0));
 }
@@ -276,4 +280,67 @@ fn a_server_whose_links_were_given_up_is_not_taken_for_alive() {
     router.handle_server_message(now(1), x, 0, Message::Pong { number: 1 });
     let health: Vec<_> = router.view().servers.iter().map(|row| row.health).collect();
     assert_eq!(health, [HealthState::Down, HealthState::Healthy]);
+}
+
+#[test]
+fn a_server_that_membership_calls_gone_is_given_up_unless_it_answers() {
+    let [mut router, _] = workers();
+    let (session, _) = settled(&mut router);
+    let (x, _, asked) = ask(&mut router, session);
+    let state = |router: &Router| router.servers.get(x).expect("it is known").state;
+    // It owes no sign of life: others may be cut off from it, this router is not.
+    router.handle_server_gone(now(0), &name("x"));
+    assert_eq!(state(&router), HealthState::Healthy);
+    assert!(forwards(outputs(&mut router)).is_empty());
+    // It has been silent for a moment, and now it is certain: the alternate takes over.
+    let mut at = now(0);
+    while state(&router) == HealthState::Healthy {
+        at = router.poll_timeout().max(at + Duration::from_micros(100));
+        router.handle_timeout(at);
+    }
+    assert_eq!(state(&router), HealthState::Suspect);
+    outputs(&mut router);
+    router.handle_server_gone(at, &name("x"));
+    assert_eq!(state(&router), HealthState::Down);
+    let again = forwards(outputs(&mut router));
+    assert_eq!(again.len(), 1);
+    assert_eq!(router.assignments.name(again[0].0), &name("y"));
+    assert_eq!((again[0].2.how, again[0].2.term), (How::Takeover, asked.term + 1));
+    // Said again, or of somebody who was never seen, it changes nothing.
+    router.handle_server_gone(at, &name("x"));
+    router.handle_server_gone(at, &name("z"));
+    assert!(outputs(&mut router).is_empty());
+}
+
+#[test]
+fn connected_clients_get_tokens_of_the_new_key_before_the_old_one_goes() {
+    let keys = |first: u8, second: u8| TokenKeys::new(&[[first; 32], [second; 32]]);
+    let mut router = worker(1, &Arc::default());
+    for server in ["x", "y"] {
+        link(&mut router, server, 1);
+    }
+    let (session, welcome) = settled(&mut router);
+    assert!(keys(7, 8).open(&welcome.token, 0).is_ok());
+    router.set_token_keys(keys(8, 7));
+    router.handle_timeout(now(0));
+    let told = outputs(&mut router).into_iter().find_map(|output| match output {
+        Output::ToSession { session: to, frame } if to == session => Some(frame),
+        _ => None,
+    });
+    let told = Assigned::decode(told.expect("a new token").payload()).unwrap();
+    assert_eq!(told.assignment.primary(), welcome.assignment.primary());
+    let only = TokenKeys::new(&[[8; 32]]);
+    assert_eq!(only.open(&told.token, 0).unwrap().client, welcome.client);
+    assert!(only.open(&welcome.token, 0).is_err());
+    router.handle_timeout(now(0));
+    let again = outputs(&mut router);
+    assert!(!again.iter().any(|output| matches!(output, Output::ToSession { .. })), "only once");
+    // The old token is as good as the new one until its key is gone; then the client starts afresh.
+    let (_, back, _) = connect(&mut router, Some(welcome.token.clone()));
+    assert_eq!(back.client, welcome.client);
+    router.set_token_keys(only);
+    let (_, back, _) = connect(&mut router, Some(welcome.token));
+    assert_ne!(back.client, welcome.client);
+    let (_, back, _) = connect(&mut router, Some(told.token));
+    assert_eq!(back.client, welcome.client);
 }

@@ -18,7 +18,11 @@ pub struct ReplyCounters {
     pub not_found: u64,
     /// BUSY.
     pub busy: u64,
-    /// ERROR and FATE_UNKNOWN.
+    /// CALL_REPLY.
+    pub called: u64,
+    /// FATE_UNKNOWN.
+    pub fate_unknown: u64,
+    /// ERROR.
     pub error: u64,
     /// UNKNOWN_SLOT.
     pub unknown_slot: u64,
@@ -39,7 +43,9 @@ impl ReplyCounters {
             FrameType::NotFound => &mut self.not_found,
             FrameType::Busy => &mut self.busy,
             FrameType::UnknownSlot => &mut self.unknown_slot,
-            FrameType::Error | FrameType::FateUnknown => &mut self.error,
+            FrameType::CallReply => &mut self.called,
+            FrameType::FateUnknown => &mut self.fate_unknown,
+            FrameType::Error => &mut self.error,
             _ => return,
         };
         *counter += 1;
@@ -52,6 +58,34 @@ impl ReplyCounters {
             Some(UseCachedBy::Strong) => self.by_strong += 1,
             None => {}
         }
+    }
+}
+
+/// Counts what one worker of a router did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Takeovers it asked for.
+    pub takeovers: u64,
+    /// Requests that it sent to servers, hedges not counted.
+    pub forwarded: u64,
+    /// Requests that it also sent to an alternate.
+    pub hedges: u64,
+    /// Of these, those that the alternate answered first.
+    pub hedge_wins: u64,
+    /// Bodies that broke off at one server and went on at another.
+    pub resumed_bodies: u64,
+    /// Bodies that broke off and could not go on.
+    pub abandoned_bodies: u64,
+}
+
+impl Counters {
+    fn add(&mut self, other: &Self) {
+        self.takeovers += other.takeovers;
+        self.forwarded += other.forwarded;
+        self.hedges += other.hedges;
+        self.hedge_wins += other.hedge_wins;
+        self.resumed_bodies += other.resumed_bodies;
+        self.abandoned_bodies += other.abandoned_bodies;
     }
 }
 
@@ -79,8 +113,8 @@ pub struct RouterView {
     pub sessions: usize,
     /// Requests that are not answered yet.
     pub requests: usize,
-    /// Takeovers it asked for.
-    pub takeovers: u64,
+    /// What it did.
+    pub counters: Counters,
     /// Replies that went to clients.
     pub replies: ReplyCounters,
 }
@@ -93,6 +127,8 @@ impl ReplyCounters {
         self.not_found += other.not_found;
         self.busy += other.busy;
         self.error += other.error;
+        self.called += other.called;
+        self.fate_unknown += other.fate_unknown;
         self.unknown_slot += other.unknown_slot;
         self.by_mirror += other.by_mirror;
         self.by_crc += other.by_crc;
@@ -106,7 +142,7 @@ impl RouterView {
     pub fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.requests += other.requests;
-        self.takeovers += other.takeovers;
+        self.counters.add(&other.counters);
         self.replies.add(&other.replies);
         for theirs in &other.servers {
             match self.servers.iter_mut().find(|ours| ours.name == theirs.name) {
@@ -132,7 +168,7 @@ impl Router {
             clients: self.assignments.len(),
             sessions: self.session_of.len(),
             requests: self.requests.len(),
-            takeovers: self.takeovers,
+            counters: self.counters,
             replies: self.replies,
         }
     }

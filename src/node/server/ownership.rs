@@ -12,7 +12,7 @@ use crate::mirror::Mirror;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, Holds, How, MAX_FORMER, Message, SelfState};
 use crate::wire::lane::{Outcome, Reply};
-use crate::wire::{Assignment, ClientId, Epoch, Name, Time};
+use crate::wire::{Assignment, ClientId, Epoch, FrameType, Name, Time};
 use std::time::Duration;
 
 /// When a client that met a full pool should come back.
@@ -37,9 +37,12 @@ enum Title {
 
 impl Server {
     pub(super) fn handle_forward(&mut self, now: Time, link: &Link, forward: &Forward) {
+        if self.may_read_meanwhile(forward) {
+            return self.serve(now, link, &Forward { how: How::Standby, ..forward.clone() });
+        }
         if let Some(returning) = &mut self.returning {
             if returning.held_back.len() < MAX_HELD_BACK {
-                returning.held_back.push_back((link.clone(), forward.clone()));
+                returning.held_back.push_back((now, link.clone(), forward.clone()));
             } else {
                 self.refuse_ownership(link, forward);
             }
@@ -64,6 +67,15 @@ impl Server {
             Title::Fresh => self.handle_fresh(now, link, forward),
             Title::Foreign => self.refuse_ownership(link, forward),
         }
+    }
+
+    /// Back after a pause, and not yet told which clients are still ours: what a client that is
+    /// listed here reads is answered as a standby would, from its mirror and without changing it.
+    /// Whatever that mirror lacks, the tag of the answer is that of a fresh version.
+    fn may_read_meanwhile(&self, forward: &Forward) -> bool {
+        let read = forward.inner.kind() == FrameType::Get && forward.resume.is_none();
+        let ours = forward.client.owner(self.config.workers) == self.config.worker;
+        self.returning.is_some() && read && ours && self.title(forward) == Title::Owned
     }
 
     fn title(&self, forward: &Forward) -> Title {
@@ -214,7 +226,7 @@ impl Server {
         distinct
     }
 
-    fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
+    pub(super) fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let known = self.known_assignment(&forward.client);
         self.send(link, Message::NotOwner { request_id: forward.request_id, known });
     }

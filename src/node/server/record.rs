@@ -87,5 +87,6 @@ pub(super) struct Return {
     pub(super) since: Time,
     pub(super) repeat_at: Time,
     pub(super) awaited: BTreeSet<(Name, u64)>,
-    pub(super) held_back: VecDeque<(Link, Forward)>,
+    /// Requests, and when each came.
+    pub(super) held_back: VecDeque<(Time, Link, Forward)>,
 }

@@ -9,7 +9,7 @@
 use super::{ClientRole, Link, Output, Pending, Record, Retrieval, Retrieved, Server};
 use crate::mirror::{Version, decide};
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
+use crate::wire::backplane::{Forward, How, Message, Resume, UseCachedBy};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply};
 use crate::wire::{ClientId, Fingerprint, Frame, FrameType, Key, Tag, Time};
@@ -36,6 +36,9 @@ impl Server {
             let asked = (forward.request_id, &forward.client, asked);
             server.send_reply(link, asked, Reply { request_id: inner_id, outcome }, None);
         };
+        if forward.inner.kind() == FrameType::Call {
+            return self.serve_call(link, forward, inner_id, asked);
+        }
         let get = match Self::read_get(&forward.inner) {
             Ok(get) => get,
             Err(outcome) => return refuse(self, outcome),
@@ -45,7 +48,8 @@ impl Server {
             let text = format!("slot {} is beyond the limit of {limit} slots", get.slot);
             return refuse(self, Outcome::error(ErrorCode::Malformed, text));
         }
-        if let Some((by, tag)) = self.current_copy(now, &forward.client, &get) {
+        let whole = forward.resume.is_none();
+        if whole && let Some((by, tag)) = self.current_copy(now, &forward.client, &get) {
             let asked = (forward.request_id, &forward.client, asked);
             let reply = Reply { request_id: inner_id, outcome: Outcome::UseCached { tag } };
             return self.send_reply(link, asked, reply, Some(by));
@@ -64,6 +68,7 @@ impl Server {
             slot: get.slot,
             key,
             validator: get.validator,
+            resume: forward.resume,
         };
         match self.items.current(&pending.key, now) {
             Some((version, tag)) => {
@@ -97,9 +102,8 @@ impl Server {
         match inner.kind() {
             FrameType::Get => Get::decode(inner.payload())
                 .map_err(|error| Outcome::error(ErrorCode::Malformed, error.to_string())),
-            FrameType::Batch | FrameType::Call => {
-                let text = format!("{:?} is not supported by this version", inner.kind());
-                Err(Outcome::error(ErrorCode::NotSupported, text))
+            FrameType::Batch => {
+                Err(Outcome::error(ErrorCode::NotSupported, "not supported by this version"))
             }
             other => {
                 let text = format!("{other:?} is not a request");
@@ -257,7 +261,38 @@ impl Server {
         if stale && !pending.standby {
             self.set_mirror(pending, Some(fresh.fingerprint()));
         }
-        self.reply_with_version(pending, fresh, tag, verdict.use_cached);
+        match pending.resume {
+            None => self.reply_with_version(pending, fresh, tag, verdict.use_cached),
+            Some(resume) => self.reply_with_rest(pending, fresh, tag, resume),
+        }
+    }
+
+    /// Goes on with a body that broke off at another server, if it is of this version.
+    fn reply_with_rest(
+        &mut self,
+        pending: &Pending,
+        version: &Arc<Version>,
+        tag: Tag,
+        Resume { offset, tag: wanted }: Resume,
+    ) {
+        let same = tag == wanted || self.config.planted.is(Fault::ResumesAnyVersion);
+        let length = version.body().len() as u64;
+        if !same || offset > length || version.body().len() <= MAX_INLINE_BODY {
+            let text = "the item has changed since its body began";
+            return self.reply_pending(pending, Outcome::error(ErrorCode::Unavailable, text), None);
+        }
+        let (headers, body) = (version.headers().clone(), Body::Stream { length });
+        self.reply_pending(pending, Outcome::Full { tag: wanted, headers, body }, None);
+        self.send_body(pending, version, offset);
+    }
+
+    fn send_body(&mut self, pending: &Pending, version: &Arc<Version>, offset: u64) {
+        self.outputs.push_back(Output::SendBody {
+            to: pending.link.clone(),
+            request_id: pending.request_id,
+            version: Arc::clone(version),
+            offset,
+        });
     }
 
     fn reply_with_version(
@@ -279,11 +314,7 @@ impl Server {
         let headers = version.headers().clone();
         self.reply_pending(pending, Outcome::Full { tag, headers, body }, None);
         if !inline {
-            self.outputs.push_back(Output::SendBody {
-                to: pending.link.clone(),
-                request_id: pending.request_id,
-                version: Arc::clone(version),
-            });
+            self.send_body(pending, version, 0);
         }
     }
 

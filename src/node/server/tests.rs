@@ -1,5 +1,7 @@
 //! One server, by hand: what it does with each kind of request.
 
+mod calls;
+
 use super::*;
 use crate::node::Planted;
 use crate::wire::Assignment;
@@ -131,6 +133,7 @@ fn get(client: ClientId, how: How, epoch: Epoch) -> Message {
     let key = Some("/key".parse().expect("a key"));
     let inner = Get { request_id: 5, slot: 0, key, validator: Validator::None }.encode();
     Message::Forward(Forward {
+        resume: None,
         request_id: 7,
         client,
         term: epoch.term,
@@ -248,7 +251,7 @@ fn a_release_drops_only_what_is_lower() {
 }
 
 #[test]
-fn a_paused_server_serves_nobody_until_it_knows_who_was_taken() {
+fn a_paused_server_drops_who_was_taken_before_it_is_ready_again() {
     let mut server = server();
     ask(&mut server, client(1), How::Assign, epoch(1));
     let peer = peer("b");
@@ -308,4 +311,17 @@ fn two_workers_share_the_threshold_and_the_capacity() {
         worker.assert_consistent();
         assert_eq!((worker.share(Count::Primary), worker.view().primary_clients), (1, 2));
     }
+}
+
+#[test]
+fn a_peer_that_membership_calls_gone_is_kept_while_its_connections_stand() {
+    let mut server = server();
+    server.handle_peer_gone(now(0), &name("b"));
+    server.handle_peer_gone(now(0), &name("c"));
+    assert!(server.board.member(&name("b")).is_some_and(|member| member.reachable));
+    assert!(server.board.member(&name("c")).is_none());
+    server.handle_peer_down(now(0), &name("b"));
+    server.handle_peer_gone(now(0), &name("b"));
+    assert!(server.board.member(&name("b")).is_some_and(|member| !member.reachable));
+    server.assert_consistent();
 }

@@ -2,7 +2,7 @@
 
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
-use crate::wire::types::{ClientId, Epoch, Name, decode_counters, encode_counters};
+use crate::wire::types::{ClientId, Epoch, Name, Tag, decode_counters, encode_counters};
 use bytes::{BufMut, BytesMut};
 
 /// Servers to which a release may be owed for one client, at the most.
@@ -43,8 +43,19 @@ pub struct Forward {
     pub deadline_ms: u64,
     /// Servers that may still list the client from lower epochs.
     pub former: Vec<Name>,
+    /// Given if only the rest of a body is wanted.
+    pub resume: Option<Resume>,
     /// The client's frame, as it came.
     pub inner: Frame,
+}
+
+/// From where the body of a request goes on that broke off at another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Bytes that the client has, or will have.
+    pub offset: u64,
+    /// The version whose bytes they are.
+    pub tag: Tag,
 }
 
 /// What told the server that the client's copy is the fresh version.
@@ -82,8 +93,8 @@ impl Forward {
     /// The frame.
     pub fn encode_frame(&self) -> Frame {
         let inner = self.inner.bytes();
-        if self.primary.is_some() || !self.former.is_empty() {
-            return Frame::build(FrameType::Forward, MAX_BACKPLANE_PAYLOAD, |out| {
+        if self.primary.is_some() || !self.former.is_empty() || self.resume.is_some() {
+            return Frame::build(self.frame_type(), MAX_BACKPLANE_PAYLOAD, |out| {
                 self.encode(out);
                 out.extend_from_slice(inner);
             });
@@ -104,8 +115,17 @@ impl Forward {
         })
     }
 
+    /// The type of the frame that carries it.
+    pub fn frame_type(&self) -> FrameType {
+        if self.resume.is_some() { FrameType::Resume } else { FrameType::Forward }
+    }
+
     /// Writes all but the inner frame, which ends it.
     pub(super) fn encode(&self, out: &mut BytesMut) {
+        if let Some(Resume { offset, tag }) = &self.resume {
+            put::varint(out, *offset);
+            tag.encode(out);
+        }
         put::varint(out, self.request_id);
         self.client.encode(out);
         encode_counters((self.term, self.change), out);
@@ -115,7 +135,14 @@ impl Forward {
         encode_former(&self.former, out);
     }
 
-    pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+    pub(super) fn decode(kind: FrameType, reader: &mut Reader) -> Result<Self, DecodeError> {
+        let resume = match kind {
+            FrameType::Resume => {
+                let offset = reader.varint("offset", MAX_VARINT)?;
+                Some(Resume { offset, tag: Tag::decode(reader)? })
+            }
+            _ => None,
+        };
         let request_id = reader.varint("request id", MAX_VARINT)?;
         let client = ClientId::decode(reader)?;
         let (term, change) = decode_counters(reader)?;
@@ -128,6 +155,7 @@ impl Forward {
             how: How::decode(reader)?,
             deadline_ms: reader.varint("deadline", MAX_VARINT)?,
             former: decode_former(reader)?,
+            resume,
             inner: Frame::read(reader, MAX_PAYLOAD)?,
         })
     }

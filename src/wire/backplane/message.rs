@@ -211,7 +211,7 @@ impl Message {
     /// The type of the frame that carries it.
     pub fn frame_type(&self) -> FrameType {
         match self {
-            Self::Forward(_) => FrameType::Forward,
+            Self::Forward(forward) => forward.frame_type(),
             Self::Reply { .. } => FrameType::Reply,
             Self::NotOwner { .. } => FrameType::NotOwner,
             Self::HandedOn { .. } => FrameType::HandedOn,

@@ -86,7 +86,7 @@ impl Message {
     ) -> Result<Self, DecodeError> {
         let number = |reader: &mut Reader, what| reader.varint(what, MAX_VARINT);
         Ok(match kind {
-            FrameType::Forward => Self::Forward(Forward::decode(reader)?),
+            FrameType::Forward | FrameType::Resume => Self::Forward(Forward::decode(kind, reader)?),
             FrameType::Reply => Self::decode_reply(reader)?,
             FrameType::NotOwner => Self::NotOwner {
                 request_id: number(reader, "request id")?,

@@ -53,13 +53,16 @@ pub enum FrameType {
     Ping = 0x55,
     Pong = 0x56,
     Cancel = 0x57,
+    Resume = 0x58,
     HandedOver = 0x5a,
     MirrorAck = 0x5b,
+
+    Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 44] = {
+    pub const ALL: [Self; 46] = {
         use FrameType::*;
         [
             Hello,
@@ -104,8 +107,10 @@ impl FrameType {
             Ping,
             Pong,
             Cancel,
+            Resume,
             HandedOver,
             MirrorAck,
+            Gossip,
         ]
     };
 

@@ -3,6 +3,7 @@
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_INLINE_BODY, MAX_PAYLOAD};
 use crate::wire::headers::MAX_HEADER_BLOCK;
+use crate::wire::types::Tag;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// How the bytes of a full reply travel.
@@ -75,6 +76,17 @@ impl Body {
             }
         })
     }
+
+    /// The same, where no tag follows the bytes.
+    pub(super) fn decode_mirrored(reader: &mut Reader) -> Result<Self, DecodeError> {
+        match Self::decode(reader)? {
+            Self::Unmirrored { .. } => {
+                let found = u64::from(BODY_UNMIRRORED);
+                Err(DecodeError::Unknown { what: "body kind", found })
+            }
+            body => Ok(body),
+        }
+    }
 }
 
 impl BodyStart {
@@ -100,10 +112,27 @@ pub fn has_streamed_body(frame: &Frame) -> bool {
     let body_kind = || {
         let mut reader = frame.payload();
         reader.varint("request id", MAX_VARINT)?;
-        reader.array::<16>("tag")?;
+        match frame.kind() {
+            FrameType::Full => drop(reader.array::<16>("tag")?),
+            _ => drop(reader.array::<2>("status")?),
+        }
         reader.bytes("header block", MAX_HEADER_BLOCK)?;
         reader.byte("body kind")
     };
-    frame.kind() == FrameType::Full
+    matches!(frame.kind(), FrameType::Full | FrameType::CallReply)
         && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
+}
+
+/// The version whose bytes a FULL reply announces on a stream of their own. `None` where they
+/// travel otherwise, or their version is only known at their end.
+pub fn streamed_tag(frame: &Frame) -> Option<Tag> {
+    let read = || {
+        let mut reader = frame.payload();
+        reader.varint("request id", MAX_VARINT)?;
+        let tag = Tag::decode(&mut reader)?;
+        reader.bytes("header block", MAX_HEADER_BLOCK)?;
+        Ok::<_, DecodeError>((tag, reader.byte("body kind")?))
+    };
+    let (tag, kind) = read().ok().filter(|_| frame.kind() == FrameType::Full)?;
+    (kind == BODY_STREAM).then_some(tag)
 }

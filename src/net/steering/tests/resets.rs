@@ -175,6 +175,80 @@ async fn a_packet_that_was_steered_wrong_does_not_end_its_connection() {
     assert_eq!(closed.expect("the client learns of it"), quinn::ConnectionError::Reset);
 }
 
+/// A worker that goes without a word, as if it had been killed.
+struct Former {
+    stop: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Former {
+    fn start(socket: UdpSocket, secrets: EndpointSecrets) -> Self {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.unwrap();
+            let endpoint = runtime.block_on(async {
+                let endpoint = start_worker(socket, 0, &secrets);
+                stopped.await.unwrap();
+                endpoint
+            });
+            // Nobody is left who could send a goodbye.
+            drop(runtime);
+            drop(endpoint);
+        });
+        Self { stop, thread }
+    }
+
+    fn vanish(self) {
+        self.stop.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_was_started_anew_ends_the_connections_of_its_former_run() {
+    let name = |text: &str| crate::wire::Name::new(text).unwrap();
+    let of = |member: &str| {
+        EndpointSecrets::of_member(b"a private key", &name(member), Steering::Public)
+    };
+    let socket = plain_socket(loopback()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let former = Former::start(socket, of("router-1"));
+    let client = endpoint::bind(loopback(), None).unwrap();
+    let connection = connect(&client, client_config(), address).await;
+    assert_eq!(ask(&connection).await.0, 0);
+    former.vanish();
+    let anew = start_worker(plain_socket(address).unwrap(), 0, &of("router-1"));
+    let closed = async {
+        loop {
+            // Whatever the client says is answered by a reset; some of it may come too early.
+            let _ = connection.open_bi().await.map(|(mut send, _)| drop(send.reset(0u32.into())));
+            let wait = tokio::time::timeout(Duration::from_millis(20), connection.closed());
+            if let Ok(closed) = wait.await {
+                return closed;
+            }
+        }
+    };
+    let closed = tokio::time::timeout(PATIENCE, closed).await.expect("the client learns of it");
+    assert_eq!(closed, quinn::ConnectionError::Reset);
+    drop(anew);
+}
+
+#[test]
+fn keys_outlive_a_process_and_are_of_one_member_and_one_port_alone() {
+    let id = id_of(0, 0);
+    let made = |key: &[u8], name: &str, steering| {
+        let name = crate::wire::Name::new(name).unwrap();
+        token(&EndpointSecrets::of_member(key, &name, steering), id)
+    };
+    let first = made(b"key", "router-1", Steering::Public);
+    assert_eq!(first, made(b"key", "router-1", Steering::Public));
+    assert_ne!(first, made(b"key", "router-2", Steering::Public), "routers share a certificate");
+    assert_ne!(first, made(b"key", "router-1", Steering::Backplane));
+    assert_ne!(first, made(b"yek", "router-1", Steering::Public));
+    assert_ne!(made(b"key", "a", Steering::Public), made(b"bkey", "a", Steering::Public));
+}
+
 #[test]
 fn ports_make_different_resets_from_one_master_key() {
     let id = id_of(0, 0);

@@ -4,11 +4,11 @@
 //! happens, a get ends once, and what it hands out was current at some time while it was under way.
 
 use super::super::*;
-use super::{LIMITS, crc_twin, key, welcome_frame};
+use super::{LIMITS, crc_twin, key, welcome_frame_of};
 use crate::mirror::Version;
 use crate::node::{Fault, Planted};
 use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply as LaneReply, Validator};
-use crate::wire::session::Limits;
+use crate::wire::session::{Limits, Ping, VERSION};
 use crate::wire::{Epoch, HeaderBlock, HeaderName, Key, Name};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -34,6 +34,8 @@ struct World {
     /// Whether things go wrong.
     faulty: bool,
     connected: bool,
+    /// A connection is being made beside the one that stands.
+    dialling: bool,
     arriving: Vec<Get>,
     frames: Vec<Frame>,
     bodies: Vec<(u64, u64, Bytes)>,
@@ -67,6 +69,7 @@ impl World {
             disk: BTreeMap::new(),
             faulty: true,
             connected: false,
+            dialling: false,
             arriving: Vec::new(),
             frames: Vec::new(),
             bodies: Vec::new(),
@@ -128,6 +131,7 @@ impl World {
             89 if self.chance(60) => self.takeover(),
             90 => self.now += Duration::from_millis(self.random.random_range(0..2_000)),
             91 if self.chance(30) => self.garbage(),
+            92..94 if self.dialling => self.end_dialling(),
             _ => {}
         }
         if self.client.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -356,10 +360,17 @@ impl World {
         while let Some(output) = self.client.poll_output() {
             match output {
                 Output::Connect { router } => self.connect(router),
+                Output::SendSession(frame) if frame.kind() == FrameType::Ping => {
+                    if !self.chance(80) {
+                        let pong = Ping::decode(frame.payload()).unwrap().answer();
+                        self.client.handle_session_frame(&pong, self.now);
+                    }
+                }
                 Output::SendSession(frame) => {
                     assert_eq!(frame.kind(), FrameType::Hello);
                     let limits = Limits { slots: SLOTS, in_flight: IN_FLIGHT, ..LIMITS };
-                    self.client.handle_session_frame(&welcome_frame(limits), self.now);
+                    let welcome = welcome_frame_of(VERSION, limits);
+                    self.client.handle_session_frame(&welcome, self.now);
                 }
                 Output::SendLane(frame) => {
                     let get = Get::decode(frame.payload()).unwrap();
@@ -367,8 +378,12 @@ impl World {
                     assert!(!double || self.timed_out, "two requests for slot {}", get.slot);
                     self.arriving.push(get);
                 }
-                Output::Close { .. } => self.forget_connection(),
+                Output::Close { .. } if self.connected => self.forget_connection(),
+                Output::Close { .. } | Output::StopConnecting => {
+                    assert!(std::mem::take(&mut self.dialling), "nothing to give up");
+                }
                 Output::Answer(answer) => self.check(answer),
+                Output::Called(answer) => unreachable!("{answer:?}: nothing is called here"),
                 Output::Load { slot } => {
                     let mut bytes = self.disk.get(&slot).map(|item| item.bytes.to_vec());
                     if let Some(bytes) = bytes.as_mut().filter(|_| self.chance(20)) {
@@ -391,10 +406,19 @@ impl World {
 
     fn connect(&mut self, router: usize) {
         assert!(router < 2);
-        assert!(!self.connected, "one connection at a time");
-        if self.chance(20) {
-            return self.client.handle_disconnected("refused", self.now);
+        assert!(!self.dialling, "one attempt at a time");
+        self.dialling = true;
+        if !self.connected {
+            self.end_dialling();
         }
+    }
+
+    fn end_dialling(&mut self) {
+        self.dialling = false;
+        if self.chance(20) {
+            return self.client.handle_unreachable(None, "refused", self.now);
+        }
+        self.forget_connection();
         self.connected = true;
         self.client.handle_connected(self.now);
     }
@@ -486,13 +510,14 @@ fn nothing_that_a_server_or_network_does_hands_out_wrong_bytes() {
         total.late_replies += counted.late_replies;
         total.evictions += counted.evictions;
         total.violations += counted.violations;
+        total.suspicions += counted.suspicions;
         answers = [answers[0] + world.answers[0], answers[1] + world.answers[1]];
     }
     // The runs were worth something: all of it happened, and most gets were answered.
     assert!(total.use_cached > 1_000 && total.tag_mismatches > 100, "{total:?}");
     assert!(total.damaged_items > 10 && total.broken_bodies > 100, "{total:?}");
     assert!(total.evictions > 100 && total.violations > 10, "{total:?}");
-    assert!(total.late_replies > 0, "{total:?}");
+    assert!(total.late_replies > 0 && total.suspicions > 10, "{total:?}");
     assert!(answers[0] > answers[1] * 5, "{answers:?}");
 }
 
