@@ -25,7 +25,7 @@ pub mod wire;
 #[cfg(feature = "server")]
 pub mod server {
     pub use crate::net::router::StartError;
-    pub use crate::net::server::{BuildError, Builder, EmbeddedServer as Server};
+    pub use crate::net::server::{BuildError, Builder, Drainer, EmbeddedServer as Server};
 }
 
 /// Asking for items: the client library.

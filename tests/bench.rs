@@ -178,3 +178,34 @@ fn what_makes_no_sense_is_asked_wrongly() {
         assert!(output.error(2).contains(expected), "{arguments:?}: {output:?}");
     }
 }
+
+#[test]
+fn a_failover_is_measured_and_told_of() {
+    let arguments = ["bench", "failover", "--events", "kill", "--rate", "100", "--seconds", "9"];
+    let output = understudy(arguments.into_iter().chain(["--connections", "6", "--json"]));
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let result = output.json();
+    let kill = &result["events"][0];
+    assert_eq!(
+        (&kill["event"], &kill["failed"], &kill["wrong_bytes"]),
+        (&"kill".into(), &0.into(), &0.into())
+    );
+    assert!(kill["requests"].as_u64() >= Some(800), "{kill}");
+    assert_eq!(kill["struck_clients"], 2, "{kill}");
+    assert!(kill["takeovers"].as_u64() >= Some(2), "{kill}");
+    for kind in ["mirror", "crc", "strong"] {
+        assert_eq!(kill["use_cached_after"][kind]["percent"], 100.0, "{kind}: {kill}");
+    }
+    for latencies in ["small_in_window_us", "small_us", "large_us"] {
+        assert!(kill[latencies]["p50"].as_f64() <= kill[latencies]["max"].as_f64(), "{kill}");
+    }
+    for (arguments, expected) in [
+        (["--events", "fire"], "invalid value 'fire'"),
+        (["--rate", "0"], "--rate 0"),
+        (["--seconds", "3"], "9..=3600"),
+        (["--connections", "0"], "1..=1024"),
+    ] {
+        let output = understudy(["bench", "failover"].iter().chain(&arguments));
+        assert!(output.error(2).contains(expected), "{arguments:?}: {output:?}");
+    }
+}

@@ -43,13 +43,8 @@ enum Value {
     Reserved(FrameType, Bytes),
 }
 
-const RESERVED: [FrameType; 5] = [
-    FrameType::Batch,
-    FrameType::Delta,
-    FrameType::BatchReply,
-    FrameType::Pull,
-    FrameType::Takeover,
-];
+const RESERVED: [FrameType; 4] =
+    [FrameType::Batch, FrameType::Delta, FrameType::BatchReply, FrameType::Pull];
 
 impl Value {
     fn encode(&self) -> Frame {
@@ -361,7 +356,6 @@ fn answer_values() -> Vec<(&'static str, Value)> {
         ("wrong-worker", Value::Message(Message::WrongWorker { request_id, workers: 4 })),
         ("cancel", Value::Message(Message::Cancel { request_id })),
         ("pull/reserved", reserved(FrameType::Pull)),
-        ("takeover/reserved", reserved(FrameType::Takeover)),
     ]
 }
 
@@ -382,6 +376,16 @@ fn mirror_values() -> Vec<(&'static str, Value)> {
         ("mirror/version", mirror(1, Some(hello()))),
         ("mirror/nothing", mirror(2, None)),
         ("mirror-end", Message::MirrorEnd { client, epoch: epoch(1, 1, "server-1") }),
+        ("mirror-ack", Message::MirrorAck { client, epoch: of_two(), sequence: 2 }),
+        (
+            "hand-over",
+            Message::HandOver {
+                client,
+                epoch: epoch(1, 1, "server-1"),
+                former: vec![name("server-3")],
+            },
+        ),
+        ("handed-over", Message::HandedOver { client, assignment: assignment_of_two.clone() }),
         ("mirror-refused", Message::MirrorRefused { client, assignment: assignment_of_two }),
         ("assignment-changed", Message::AssignmentChanged { client, assignment: other_alternate }),
         ("release", Message::Release { client, epoch: epoch(2, 0, "server-2") }),
@@ -650,18 +654,17 @@ fn reserved_requests_have_an_answer() {
     let frame = |name: &str| {
         Frame::parse(Bytes::from(vectors[name].clone()), MAX_BACKPLANE_PAYLOAD).unwrap()
     };
-    for name in ["pull/reserved", "takeover/reserved"] {
-        let answer = backplane::answer_reserved(&frame(name)).unwrap().unwrap();
-        let Message::Reply { request_id: 4096, assignment: None, by: None, inner } = answer else {
-            panic!("{name} is answered {answer:?}");
-        };
-        let reply = Reply::decode(&inner).unwrap();
-        assert_eq!(reply.request_id, 4096);
-        assert!(
-            matches!(reply.outcome, Outcome::Error { code: ErrorCode::NotSupported, .. }),
-            "{name} is answered {reply:?}"
-        );
-    }
+    let name = "pull/reserved";
+    let answer = backplane::answer_reserved(&frame(name)).unwrap().unwrap();
+    let Message::Reply { request_id: 4096, assignment: None, by: None, inner } = answer else {
+        panic!("{name} is answered {answer:?}");
+    };
+    let reply = Reply::decode(&inner).unwrap();
+    assert_eq!(reply.request_id, 4096);
+    assert!(
+        matches!(reply.outcome, Outcome::Error { code: ErrorCode::NotSupported, .. }),
+        "{name} is answered {reply:?}"
+    );
     assert_eq!(backplane::answer_reserved(&frame("ping")), Ok(None));
     assert!(!is_idempotent(&frame("call/plain")));
     assert!(is_idempotent(&frame("call/idempotent")) && is_idempotent(&frame("get/slot")));

@@ -153,6 +153,8 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         ("must_served_clients", "Clients that had to be served", view.must_served_clients),
         ("released_clients", "Clients dropped after a takeover", view.released_clients),
         ("taken_over_clients", "Clients taken over", view.taken_over_clients),
+        ("handed_over_clients", "Clients given away to drain", view.handed_over_clients),
+        ("forgotten_clients", "Clients forgotten as idle", view.forgotten_clients),
         ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
         ("retrievals", "Retrievals asked of the source", counters.retrievals),
         ("calls", "Calls given to the source", counters.calls),
@@ -161,6 +163,11 @@ pub(super) fn of_server(view: &ServerView) -> Response {
     }
     sheet.gauge("open_calls", "Calls that the source executes now", &plain(view.open_calls as u64));
     sheet.gauge("releases_owed", "Releases not acknowledged yet", &plain(view.debts as u64));
+    let help = "Mirror entries by which the alternates of its clients are behind";
+    sheet.gauge("mirror_lag_entries", help, &plain(view.lag.entries));
+    let help = "Milliseconds since the alternate that is furthest behind acknowledged something";
+    let lag_ms = u64::try_from(view.lag.time.as_millis()).unwrap_or(u64::MAX);
+    sheet.gauge("mirror_lag_ms", help, &plain(lag_ms));
     sheet.gauge("item_bytes", "Bytes of the versions at hand", &plain(view.item_bytes as u64));
     let (keys, versions) = view.shared_records;
     let records = labelled("record", [("key", keys as u64), ("version", versions as u64)]);

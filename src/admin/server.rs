@@ -4,16 +4,18 @@ use super::members::{self, MemberEntry};
 use super::{failure, metrics, nowhere, page};
 use crate::cluster::Choice;
 use crate::net::inspect::Inspectors;
-use crate::net::server::Shell;
+use crate::net::server::{Shell, drain};
 use crate::node::server::{ClientRole, ClientView, ServerView};
 use crate::wire::ClientId;
 use crate::wire::backplane::SelfState;
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Clients on one page, unless fewer are asked for.
 const MAX_CLIENTS: usize = 1000;
@@ -28,6 +30,8 @@ pub(crate) fn pages(workers: Inspectors<Shell>) -> Router {
         .route("/clients", get(clients))
         .route("/clients/{id}", get(client))
         .route("/metrics", get(show_metrics))
+        .route("/drain", post(start_drain))
+        .route("/undrain", post(stop_drain))
         .fallback(nowhere)
         .with_state(workers)
 }
@@ -46,6 +50,13 @@ struct StatusPage {
     must_served_clients: u64,
     released_clients: u64,
     taken_over_clients: u64,
+    handed_over_clients: u64,
+    forgotten_clients: u64,
+    /// Entries by which the alternates of its clients are behind, and for how long.
+    mirror_lag_entries: u64,
+    mirror_lag_ms: u64,
+    /// Other servers that take clients now.
+    ready_servers: u64,
     drifted_entries: u64,
     retrievals: u64,
     calls: u64,
@@ -123,7 +134,12 @@ fn state(state: SelfState) -> &'static str {
     }
 }
 
-fn status_page(view: &ServerView, workers: usize, members: Vec<MemberEntry>) -> StatusPage {
+fn status_page(
+    view: &ServerView,
+    ready_servers: u64,
+    workers: usize,
+    members: Vec<MemberEntry>,
+) -> StatusPage {
     StatusPage {
         name: view.name.to_string(),
         pid: std::process::id(),
@@ -137,6 +153,11 @@ fn status_page(view: &ServerView, workers: usize, members: Vec<MemberEntry>) -> 
         must_served_clients: view.must_served_clients,
         released_clients: view.released_clients,
         taken_over_clients: view.taken_over_clients,
+        handed_over_clients: view.handed_over_clients,
+        forgotten_clients: view.forgotten_clients,
+        mirror_lag_entries: view.lag.entries,
+        mirror_lag_ms: millis(view.lag.time),
+        ready_servers,
         drifted_entries: view.counters.drifted_entries,
         retrievals: view.counters.retrievals,
         calls: view.counters.calls,
@@ -146,6 +167,10 @@ fn status_page(view: &ServerView, workers: usize, members: Vec<MemberEntry>) -> 
         item_bytes: view.item_bytes,
         members,
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn why(choice: &Choice) -> Why {
@@ -182,9 +207,40 @@ async fn view(workers: &Inspectors<Shell>) -> Option<ServerView> {
 }
 
 async fn status(State(workers): Workers) -> Response {
+    show_status(&workers).await
+}
+
+async fn show_status(workers: &Inspectors<Shell>) -> Response {
+    let (view, drain) = (view(workers).await, drain::look(workers).await);
     let members = workers.each()[0].look(|shell| members::entries(shell.mesh())).await;
-    let page_of = |(view, members)| status_page(&view, workers.each().len(), members);
-    page(view(&workers).await.zip(members).map(page_of))
+    let all = view.zip(drain).zip(members);
+    page(all.map(|((view, drain), members)| {
+        status_page(&view, drain.ready_servers, workers.each().len(), members)
+    }))
+}
+
+async fn start_drain(State(workers): Workers, headers: HeaderMap) -> Response {
+    obey(&workers, &headers, drain::start(&workers)).await
+}
+
+async fn stop_drain(State(workers): Workers, headers: HeaderMap) -> Response {
+    obey(&workers, &headers, drain::stop(&workers)).await
+}
+
+/// Carries out an order, and shows what came of it. It is not taken from a web page that somebody
+/// on this machine happens to look at.
+async fn obey(
+    workers: &Inspectors<Shell>,
+    headers: &HeaderMap,
+    order: impl Future<Output = Option<()>>,
+) -> Response {
+    if headers.contains_key(ORIGIN) {
+        return failure(StatusCode::FORBIDDEN, "orders are not taken from web pages");
+    }
+    match order.await {
+        Some(()) => show_status(workers).await,
+        None => page::<()>(None),
+    }
 }
 
 async fn clients(State(workers): Workers, Query(range): Query<Range>) -> Response {

@@ -1,4 +1,5 @@
-//! The little of HTTP that it takes to read a page of a process's admin address.
+//! The little of HTTP that it takes to read a page of a process's admin address, or to give an
+//! order there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,15 +23,31 @@ pub(crate) struct Page {
 /// Gets one page, on a connection of its own. Fails where no whole answer came within `patience`,
 /// with [`io::ErrorKind::InvalidData`] where the answer is not HTTP.
 pub(crate) async fn get(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Page> {
-    let answer = tokio::time::timeout(patience, exchange(address, path)).await;
+    ask(address, "GET", path, patience).await
+}
+
+/// Gives an order: the same by POST.
+pub(crate) async fn post(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Page> {
+    ask(address, "POST", path, patience).await
+}
+
+async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> io::Result<Page> {
+    let answer = tokio::time::timeout(patience, exchange(address, method, path)).await;
     let bytes = answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     parse(&bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Asked in the words of HTTP/1.0, so that the answer is one piece and ends with the connection.
-async fn exchange(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+async fn exchange(address: SocketAddr, method: &str, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let length = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{length}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;

@@ -12,6 +12,7 @@ mod call;
 mod certs;
 mod check;
 mod connection;
+mod drain;
 mod get;
 mod http;
 mod log;
@@ -63,6 +64,8 @@ enum Command {
     /// Run a server, the part next to the data, until it is told to stop
     Server(part::Arguments),
     Status(status::Arguments),
+    Drain(drain::Drain),
+    Undrain(drain::Undrain),
     /// Check configuration files before anything is started with them
     Check(check::Arguments),
     /// Make certificates
@@ -101,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Router(arguments) => router::run(&arguments),
         Command::Server(arguments) => server::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Drain(arguments) => drain::drain(&arguments),
+        Command::Undrain(arguments) => drain::undrain(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Certs(arguments) => certs::run(arguments),
         Command::Sim(arguments) => sim::run(arguments),

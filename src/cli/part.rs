@@ -45,11 +45,20 @@ fn try_run<C, L: Display, S: Display>(
     serve(config).map_err(|error| error.to_string())
 }
 
+/// How a process was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// By Ctrl-C: at once.
+    AtOnce,
+    /// By SIGTERM: in good order.
+    InOrder,
+}
+
 /// Completes when Ctrl-C or SIGTERM asks this process to stop. It has to run inside the runtime.
-pub(super) async fn told_to_stop() {
+pub(super) async fn told_to_stop() -> Told {
     tokio::select! {
-        () = received(SignalKind::interrupt()) => {}
-        () = received(SignalKind::terminate()) => {}
+        () = received(SignalKind::interrupt()) => Told::AtOnce,
+        () = received(SignalKind::terminate()) => Told::InOrder,
     }
 }
 

@@ -21,5 +21,5 @@ fn serve(config: RouterConfig) -> Result<(), String> {
         let pages = admin::router_pages(service.inspectors());
         admin.show(pages).map_err(|error| error.to_string())?;
     }
-    service.run(part::told_to_stop()).map_err(|error| error.to_string())
+    service.run(async { _ = part::told_to_stop().await }).map_err(|error| error.to_string())
 }

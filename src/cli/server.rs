@@ -1,6 +1,6 @@
 //! `understudy server`: the part that owns clients, next to their data.
 
-use super::part::{self, Arguments};
+use super::part::{self, Arguments, Told};
 use crate::config::{self, ServerConfig, SourceConfig};
 use crate::net::server::EmbeddedServer as Server;
 use std::process::ExitCode;
@@ -20,5 +20,14 @@ fn serve(config: ServerConfig) -> Result<(), String> {
     let listen = server.local_address().map_err(|error| error.to_string())?;
     let admin = part::shown(server.admin_address());
     tracing::info!(%name, %listen, admin, "the server is up");
-    server.run_until(part::told_to_stop()).map_err(|error| error.to_string())
+    let drainer = server.drainer();
+    let stop = async {
+        if part::told_to_stop().await == Told::InOrder {
+            tokio::select! {
+                () = drainer.drain() => {}
+                _ = part::told_to_stop() => tracing::info!("told to stop again: at once"),
+            }
+        }
+    };
+    server.run_until(stop).map_err(|error| error.to_string())
 }

@@ -15,7 +15,10 @@ pub struct Tally {
     must_served_clients: AtomicU64,
     released_clients: AtomicU64,
     taken_over_clients: AtomicU64,
+    handed_over_clients: AtomicU64,
+    forgotten_clients: AtomicU64,
     returning_workers: AtomicU64,
+    draining_workers: AtomicU64,
     status_sequence: AtomicU64,
 }
 
@@ -34,8 +37,14 @@ pub enum Count {
     Released,
     /// Clients taken over from other servers.
     TakenOver,
+    /// Clients given to their alternates while the server drained.
+    HandedOver,
+    /// Clients forgotten because they had asked for nothing for long.
+    Forgotten,
     /// Workers that are back after a pause.
     Returning,
+    /// Workers that give their clients away.
+    Draining,
 }
 
 impl Tally {
@@ -75,7 +84,10 @@ impl Tally {
             Count::MustServed => &self.must_served_clients,
             Count::Released => &self.released_clients,
             Count::TakenOver => &self.taken_over_clients,
+            Count::HandedOver => &self.handed_over_clients,
+            Count::Forgotten => &self.forgotten_clients,
             Count::Returning => &self.returning_workers,
+            Count::Draining => &self.draining_workers,
         }
     }
 }

@@ -19,7 +19,8 @@ pub(super) const DEFAULT_POOL: &str = "default";
 /// Keys that only a router has.
 pub(super) const ROUTER_KEYS: &[&str] = &["tls", "token_keys", "limits", "request_timeout_ms"];
 /// Keys that only a server has.
-pub(super) const SERVER_KEYS: &[&str] = &["zone", "threshold", "capacity", "memory"];
+pub(super) const SERVER_KEYS: &[&str] =
+    &["zone", "threshold", "capacity", "memory", "client_idle_timeout", "drain_timeout"];
 
 /// A checked configuration of either kind.
 #[derive(Clone, Debug, PartialEq, Eq)]

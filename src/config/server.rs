@@ -7,6 +7,7 @@ use crate::wire::Name;
 use crate::wire::session::Versions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Clients that a server services before it hands new ones on.
 const DEFAULT_THRESHOLD: u64 = 10_000;
@@ -21,6 +22,20 @@ const MIN_MEMORY: u64 = 1 << 20;
 /// No machine has more.
 const MAX_MEMORY: u64 = 64 << 40;
 
+/// Seconds after which a client that asks for nothing is forgotten.
+const DEFAULT_CLIENT_IDLE_TIMEOUT_S: u64 = 3600;
+/// Below this clients that ask now and then would come and go all the time.
+const MIN_CLIENT_IDLE_TIMEOUT_S: u64 = 10;
+/// A week: a token is worth nothing after that.
+const MAX_CLIENT_IDLE_TIMEOUT_S: u64 = 7 * 24 * 3600;
+/// Seconds in which a server that is told to stop hands its clients over.
+const DEFAULT_DRAIN_TIMEOUT_S: u64 = 30;
+/// Nobody waits longer for a process to end.
+const MAX_DRAIN_TIMEOUT_S: u64 = 3600;
+
+const _: () = assert!(MIN_CLIENT_IDLE_TIMEOUT_S < DEFAULT_CLIENT_IDLE_TIMEOUT_S);
+const _: () = assert!(DEFAULT_CLIENT_IDLE_TIMEOUT_S < MAX_CLIENT_IDLE_TIMEOUT_S);
+const _: () = assert!(DEFAULT_DRAIN_TIMEOUT_S < MAX_DRAIN_TIMEOUT_S);
 const _: () = assert!(DEFAULT_THRESHOLD * CAPACITY_PER_THRESHOLD <= MAX_CAPACITY);
 const _: () = assert!(shared::DEFAULT_MAX_ITEM <= DEFAULT_MEMORY && DEFAULT_MEMORY <= MAX_MEMORY);
 
@@ -55,6 +70,10 @@ pub struct ServerConfig {
     pub memory: u64,
     /// Items with more bytes than this are streamed and not mirrored.
     pub max_item: u64,
+    /// A client that has asked for nothing for so long is forgotten.
+    pub client_idle_timeout: Duration,
+    /// How long it may take to hand all clients over when it is told to stop.
+    pub drain_timeout: Duration,
 }
 
 /// A pool, as servers know it.
@@ -110,6 +129,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
     let (threshold, capacity) = read_capacity(root);
     let (memory, max_item) = read_memory(root);
     let pool = read_pool(root);
+    let (client_idle_timeout, drain_timeout) = read_timeouts(root);
     if let Some(section) = backplane_section {
         let top = ["listen", "advertise"];
         section.finish(|key| top.contains(&key).then_some("the whole file, not in [backplane]"));
@@ -134,6 +154,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
         pool: pool?,
         memory,
         max_item,
+        client_idle_timeout,
+        drain_timeout,
     })
 }
 
@@ -151,6 +173,16 @@ fn read_capacity(root: &Section<'_>) -> (u64, u64) {
         root.document.problem(threshold.line, what, "add a capacity of at least 1");
     }
     (threshold.value, capacity.value)
+}
+
+fn read_timeouts(root: &Section<'_>) -> (Duration, Duration) {
+    let idle = root.number(
+        "client_idle_timeout",
+        MIN_CLIENT_IDLE_TIMEOUT_S..=MAX_CLIENT_IDLE_TIMEOUT_S,
+        DEFAULT_CLIENT_IDLE_TIMEOUT_S,
+    );
+    let drain = root.number("drain_timeout", 0..=MAX_DRAIN_TIMEOUT_S, DEFAULT_DRAIN_TIMEOUT_S);
+    (Duration::from_secs(idle.value), Duration::from_secs(drain.value))
 }
 
 fn read_memory(root: &Section<'_>) -> (u64, u64) {

@@ -146,6 +146,8 @@ fn the_server_example_is_read_in_full() {
         },
         memory: 256 << 20,
         max_item: 64 << 20,
+        client_idle_timeout: Duration::from_secs(3600),
+        drain_timeout: Duration::from_secs(30),
     };
     assert_eq!(load_text(directory.path(), SERVER_EXAMPLE), Ok(Config::Server(expected)));
 }

@@ -18,6 +18,7 @@ mod connect;
 mod dialer;
 mod echo;
 mod error;
+pub(crate) mod failover;
 mod frames;
 mod http3;
 mod keys;

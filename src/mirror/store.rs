@@ -95,7 +95,16 @@ impl Store {
 
     /// Every slot that holds a key, in order.
     pub fn entries<'a>(&'a self, mirror: &'a Mirror) -> impl Iterator<Item = (u64, Held<'a>)> {
-        let slots = 0..mirror.entries.len() as u64;
+        self.entries_from(mirror, 0)
+    }
+
+    /// The same, from one slot on.
+    pub fn entries_from<'a>(
+        &'a self,
+        mirror: &'a Mirror,
+        first: u64,
+    ) -> impl Iterator<Item = (u64, Held<'a>)> {
+        let slots = first..mirror.entries.len() as u64;
         slots.filter_map(|slot| Some((slot, self.held(mirror, slot)?)))
     }
 

@@ -23,6 +23,10 @@ pub enum Fault {
     HedgedCall,
     /// A server goes on with a body although it has another version of the item.
     ResumesAnyVersion,
+    /// A server that drains drops its clients instead of handing them over.
+    DrainForgetsClient,
+    /// A primary keeps an alternate that drains.
+    KeepsDrained,
 }
 
 /// Which mistake to make, if any.

@@ -42,6 +42,8 @@ fn server(number: usize, threshold: u64, capacity: u64) -> (Name, Arc<Tally>, Se
         threshold,
         capacity,
         slots: 8,
+        client_idle_timeout: Duration::from_secs(3600),
+        rebuild_batch: 256,
         memory: 1 << 20,
         incarnation: 1,
         pid: 1,

@@ -61,6 +61,8 @@ pub enum Check {
     Debt,
     /// Numbers that were pushed are not the numbers that are.
     Status,
+    /// A server that drained lists clients, or routers had to help it.
+    Drain,
     /// There is no end to it.
     Livelock,
 }
@@ -88,6 +90,7 @@ impl std::fmt::Display for Check {
             Self::Alternate => "mirrors are equal at rest",
             Self::Debt => "debts are paid at rest",
             Self::Status => "statuses are true at rest",
+            Self::Drain => "a drain ends, and needs no takeover",
             Self::Livelock => "the story ends",
         })
     }
@@ -110,7 +113,7 @@ impl World {
         if let Err(panic) = checked {
             return self.fail(Check::ServerState, words_of(&*panic));
         }
-        for count in [Count::Primary, Count::Alternate, Count::Returning] {
+        for count in [Count::Primary, Count::Alternate, Count::Returning, Count::Draining] {
             let shares = process.workers.iter().map(|it| it.machine.share(count));
             let (sum, tally) = (shares.sum::<u64>(), process.tally.read(count));
             if sum != tally {

@@ -8,7 +8,7 @@ use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
 use super::plan::pick;
 use super::story::Stage;
-use crate::node::client::{Client, Config, Output, ValidatorPolicy};
+use crate::node::client::{Client, Config, Output};
 use crate::wire::lane::BodyStart;
 use crate::wire::{ClientId, Epoch, Frame, Key, Time};
 use bytes::Bytes;
@@ -303,22 +303,5 @@ impl World {
         if let Some(id) = self.clients[place].connection {
             self.send_frame(id, DIALLER, stream, frame);
         }
-    }
-
-    /// Asks for an item.
-    pub(super) fn get(
-        &mut self,
-        place: usize,
-        key: &Key,
-        policy: ValidatorPolicy,
-        expected: Expected,
-    ) {
-        let (ticket, now) = (self.fresh_number(), self.now);
-        let process = &mut self.clients[place];
-        let since = *process.shared.entry(key.clone()).or_insert(now);
-        let asked = Ticket { key: key.clone(), asked: now, since, expected };
-        self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
-        process.tickets.insert(ticket, asked);
-        self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
     }
 }

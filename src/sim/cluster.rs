@@ -14,7 +14,7 @@ use super::story::Stage;
 use super::trace::Trace;
 use crate::node::Planted;
 use crate::wire::Time;
-use crate::wire::session::Versions;
+use crate::wire::session::{OLDEST_VERSION, Versions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) planted: Planted,
     pub(super) stage: Stage,
+    /// The servers that drain while nothing else happens.
+    pub(super) drained: Vec<usize>,
     events: BTreeMap<(Time, u64), Event>,
     next_number: u64,
     processes: BTreeMap<Host, Process>,
@@ -84,6 +86,7 @@ impl World {
             plan,
             planted,
             stage: Stage::Begin,
+            drained: Vec::new(),
             events: BTreeMap::new(),
             next_number: 0,
             processes: BTreeMap::new(),
@@ -218,7 +221,10 @@ impl World {
         if self.is_running(host) {
             return;
         }
+        let mixed = self.plan.mixed_versions && !matches!(host, Host::Client(_) | Host::Caller(_));
+        let older = mixed && self.random.random_bool(0.5);
         let process = self.processes.entry(host).or_default();
+        process.versions = if older { Versions::up_to(OLDEST_VERSION) } else { Versions::ALL };
         process.life += 1;
         process.running = true;
         process.frozen = false;

@@ -2,9 +2,10 @@
 
 use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
+use super::story::Stage;
 use crate::mirror::Version;
 use crate::node::server::{Called, Retrieved};
-use crate::wire::{ClientId, Key};
+use crate::wire::{ClientId, Key, Time};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,14 @@ pub(super) enum Event {
     Thaw { host: Host },
     /// A host can be reached again.
     Heal { host: Host },
+    /// A server drains.
+    Drain { place: usize },
+    /// A server that drained takes clients again.
+    Undrain { place: usize },
+    /// A server is told to stop.
+    Roll { place: usize },
+    /// A server that was told to stop looks whether it has drained.
+    Stop { host: Host, life: u64, until: Time },
     /// The scenario goes on.
     Stage,
 }
@@ -91,12 +100,16 @@ impl World {
             | Event::Execute { host, .. }
             | Event::Called { host, .. }
             | Event::Loaded { host, .. }
-            | Event::Work { host, .. } => Some(*host),
+            | Event::Work { host, .. }
+            | Event::Stop { host, .. } => Some(*host),
             Event::Change
             | Event::Fault
             | Event::Start { .. }
             | Event::Thaw { .. }
             | Event::Heal { .. }
+            | Event::Drain { .. }
+            | Event::Undrain { .. }
+            | Event::Roll { .. }
             | Event::Stage => None,
         }
     }
@@ -121,7 +134,8 @@ impl World {
             | Event::Execute { host, life, .. }
             | Event::Called { host, life, .. }
             | Event::Loaded { host, life, .. }
-            | Event::Work { host, life } => ended(*host, *life),
+            | Event::Work { host, life }
+            | Event::Stop { host, life, .. } => ended(*host, *life),
             _ => false,
         }
     }
@@ -174,6 +188,14 @@ impl World {
             Event::Start { host } => self.start(host),
             Event::Thaw { host } => self.thaw(host),
             Event::Heal { host } => self.heal(host),
+            Event::Drain { place } => self.drain(place),
+            Event::Undrain { place } => self.undrain(place),
+            Event::Roll { place } => {
+                if self.stage == Stage::Rough {
+                    self.restart_gently(place);
+                }
+            }
+            Event::Stop { host, until, .. } => self.stop_when_drained(host, until),
             Event::Stage => self.next_stage(),
         }
     }

@@ -37,7 +37,10 @@ impl World {
             55..60 => self.pause(Host::Router(router)),
             60..80 => self.trouble_client(),
             80..83 if self.servers.len() < self.plan.servers + MAX_ADDED => self.add_server(),
-            83..87 => self.restart_all_servers(),
+            83..86 => self.restart_all_servers(),
+            86..89 => self.restart_in_turn(),
+            89..93 => self.drain_for_a_while(server),
+            93..97 => self.restart_gently(server),
             _ => self.fail_server(server),
         }
     }

@@ -10,7 +10,7 @@
 //! - `network`, `pump`: streams that stall, break and lose an unknown tail;
 //! - `server`, `retrieval`, `router`, `passing`, `client`, `caller`, `disk`, `source`: the hosts
 //!   and what they have;
-//! - `plan`, `story`, `workload`, `faults`: what a seed decides;
+//! - `plan`, `story`, `workload`, `faults`, `drain`: what a seed decides;
 //! - `checks`, `rest`: what must hold.
 
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod checks;
 mod client;
 mod cluster;
 mod disk;
+mod drain;
 mod events;
 mod faults;
 mod network;

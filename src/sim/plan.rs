@@ -6,6 +6,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::time::Duration;
 
+/// Longer than a client asks for nothing between the requests that must be use-cached.
+const IDLE_TIMEOUT_S: u64 = 6;
+
 /// What kind of story is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
@@ -48,6 +51,12 @@ pub(super) struct Plan {
     pub(super) cache_bytes: u64,
     pub(super) memory_bytes: u64,
     pub(super) server_memory: usize,
+    /// When servers forget a client that asks for nothing.
+    pub(super) client_idle_timeout: Duration,
+    /// Entries of mirrors that are sent to new alternates in one turn.
+    pub(super) rebuild_batch: usize,
+    /// Whether some members speak only the version before, and change that when they restart.
+    pub(super) mixed_versions: bool,
     pub(super) threshold: u64,
     pub(super) capacity: u64,
     pub(super) zones: bool,
@@ -90,6 +99,13 @@ impl Plan {
             cache_bytes: pick(random, &[5_000, 60_000, 1 << 20]),
             memory_bytes: pick(random, &[0, 3_000, 1 << 20]),
             server_memory: pick(random, &[2_000, 40_000, 1 << 24]),
+            client_idle_timeout: Duration::from_secs(if rough {
+                pick(random, &[IDLE_TIMEOUT_S, 3_600, 3_600])
+            } else {
+                3_600
+            }),
+            rebuild_batch: pick(random, &[1, 3, 1_000]),
+            mixed_versions: rough && random.random_bool(0.3),
             threshold,
             capacity: if threshold == 1_000 { 1_000 } else { pick(random, &[8, 1_000]) },
             zones: random.random_bool(0.3),
@@ -97,6 +113,11 @@ impl Plan {
             most_workers: pick(random, &[1, 3]),
             misled_chance: if rough { pick(random, &[0.0, 0.1, 0.3]) } else { 0.0 },
         }
+    }
+
+    /// Whether a client that asks for nothing is forgotten before the story ends.
+    pub(super) fn forgets_clients(&self) -> bool {
+        self.client_idle_timeout <= Duration::from_secs(IDLE_TIMEOUT_S)
     }
 
     /// Whether a client may find the pool at its capacity.

@@ -41,10 +41,15 @@ impl World {
     }
 
     fn live_client_ids(&self) -> BTreeSet<ClientId> {
-        let clients = self.live_clients().into_iter().filter_map(|place| {
+        let remembered = !self.plan.forgets_clients();
+        // Those who had nothing to ask for lately may be forgotten.
+        let asked = remembered || !self.cacheable_keys().is_empty();
+        let clients = self.live_clients().into_iter().filter(|_| asked).filter_map(|place| {
             self.clients[place].machine.as_ref().and_then(|machine| machine.client_id())
         });
-        clients.chain(self.callers.iter().filter_map(|caller| caller.client)).collect()
+        // Callers ask for the last time long before the end.
+        let callers = self.callers.iter().filter(|_| remembered);
+        clients.chain(callers.filter_map(|caller| caller.client)).collect()
     }
 
     fn check_calls_ended(&self) -> Result<(), (Check, String)> {

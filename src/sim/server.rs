@@ -85,6 +85,8 @@ impl World {
                 capacity: self.plan.capacity,
                 slots: SERVER_SLOTS,
                 memory: self.plan.server_memory,
+                client_idle_timeout: self.plan.client_idle_timeout,
+                rebuild_batch: self.plan.rebuild_batch,
                 incarnation: self.now.as_micros(),
                 pid: 0,
                 admin: String::new(),

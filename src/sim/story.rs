@@ -53,7 +53,12 @@ impl World {
             Stage::Begin if self.plan.mood == Mood::OneFailure => (Stage::Warm, self.begin_warm()),
             Stage::Begin => (Stage::Rough, self.begin_rough()),
             Stage::Warm => (Stage::Struck, self.strike()),
-            Stage::Rough | Stage::Struck => (Stage::Settling, self.settle()),
+            Stage::Rough | Stage::Struck => {
+                for place in std::mem::take(&mut self.drained) {
+                    self.check_drained(place);
+                }
+                (Stage::Settling, self.settle())
+            }
             Stage::Settling => {
                 self.stage = Stage::AskAll;
                 (Stage::AskAll, self.ask_all())
@@ -100,7 +105,8 @@ impl World {
         3 * second
     }
 
-    /// One server, or one router if there is another, fails in one way, and is back later.
+    /// One server fails in one way, and is back later, or is drained; or one router fails, if there
+    /// is another.
     fn strike(&mut self) -> Duration {
         if self.routers.len() > 1 && self.random.random_bool(0.5) {
             self.router_failed = true;
@@ -108,7 +114,11 @@ impl World {
             self.fail_router(place);
         } else {
             let place = self.random.random_range(0..self.servers.len());
-            self.fail_server(place);
+            match self.random.random_range(0..10) {
+                0..5 => self.fail_server(place),
+                5..7 => self.restart_gently(place),
+                _ => self.drain_for_good(place),
+            }
         }
         for place in 0..self.clients.len() {
             for delay in [self.between(0, 100), self.between(0, 4_000)] {
@@ -130,6 +140,9 @@ impl World {
         self.source.repair(&mut self.random, now);
         for host in self.hosts().collect::<Vec<_>>() {
             self.thaw(host);
+            if let Host::Server(place) = host {
+                self.undrain(place);
+            }
             // Two processes with one token take turns for ever: the older one goes.
             match host {
                 Host::Client(place) if self.clients[place].cloned => self.retire(place),

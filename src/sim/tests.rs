@@ -112,3 +112,14 @@ fn a_call_that_is_hedged_is_found() {
 fn a_body_that_goes_on_with_another_version_is_found() {
     assert_eq!(found_by(Fault::ResumesAnyVersion), Check::Body);
 }
+
+#[test]
+fn a_drain_that_forgets_clients_is_found() {
+    let check = found_by(Fault::DrainForgetsClient);
+    assert!(matches!(check, Check::Drain | Check::Failover), "by {check}");
+}
+
+#[test]
+fn an_alternate_that_is_kept_though_it_drains_is_found() {
+    assert_eq!(found_by(Fault::KeepsDrained), Check::Drain);
+}

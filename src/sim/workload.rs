@@ -1,12 +1,13 @@
 //! What applications and the owner of the items do.
 
-use super::client::Expected;
+use super::client::{Expected, Ticket};
 use super::cluster::World;
 use super::events::Event;
 use super::network::Host;
 use super::plan::{Mood, pick};
 use super::story::Stage;
 use crate::node::client::ValidatorPolicy;
+use crate::wire::Key;
 use rand::RngExt;
 
 impl World {
@@ -74,6 +75,23 @@ impl World {
                 if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
             ],
         )
+    }
+
+    /// Asks for an item.
+    pub(super) fn get(
+        &mut self,
+        place: usize,
+        key: &Key,
+        policy: ValidatorPolicy,
+        expected: Expected,
+    ) {
+        let (ticket, now) = (self.fresh_number(), self.now);
+        let process = &mut self.clients[place];
+        let since = *process.shared.entry(key.clone()).or_insert(now);
+        let asked = Ticket { key: key.clone(), asked: now, since, expected };
+        self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
+        process.tickets.insert(ticket, asked);
+        self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
     }
 
     /// An item changes.

@@ -359,6 +359,18 @@ fn mirror_message() -> BoxedStrategy<Message> {
             key,
             version
         }),
+        (of_client(), number()).prop_map(|((client, epoch), sequence)| Message::MirrorAck {
+            client,
+            epoch,
+            sequence
+        }),
+        (client_id(), epoch(), former()).prop_map(|(client, epoch, former)| Message::HandOver {
+            client,
+            epoch,
+            former
+        }),
+        (client_id(), assignment())
+            .prop_map(|(client, assignment)| Message::HandedOver { client, assignment }),
         of_client().prop_map(|(client, epoch)| Message::MirrorEnd { client, epoch }),
         of_client().prop_map(|(client, epoch)| Message::Release { client, epoch }),
         of_client().prop_map(|(client, epoch)| Message::Released { client, epoch }),
@@ -377,7 +389,7 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
     ];
     prop_oneof![
         6 => request_message(),
-        7 => mirror_message(),
+        10 => mirror_message(),
         1 => status().prop_map(Message::Status),
         1 => number().prop_map(|round| Message::Returned { round }),
         1 => number().prop_map(|round| Message::Settled { round }),

@@ -7,6 +7,7 @@ mod assignment;
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod drain;
 mod failure;
 mod mirrors;
 

@@ -1,5 +1,6 @@
 //! `understudy bench`: makes load, checks every answer, and says what it took.
 
+mod failover;
 mod hlog;
 mod json;
 mod live;
@@ -23,6 +24,7 @@ use std::time::Duration;
 /// checked: it must be an answer to what was asked, and mean the version that the client has or the
 /// bytes that it got.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
   understudy bench                                   use-cached answers of `understudy up`
@@ -30,12 +32,15 @@ Examples:
   understudy bench --mode full --keys keys.txt       items that come whole
   understudy bench --mode connect                    handshakes
   understudy bench --http3 https://localhost:8443/ --insecure --keys keys.txt
+  understudy bench failover                          what clients notice when something fails
 
 Requests that are planned in the measured time count, whenever they are answered; requests are the
 sum of all replies and all that failed. With --rate a latency begins at the planned time.
 
 Exit codes: 0 measured and nothing failed, 1 something failed, 2 asked wrongly.")]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// A router, by address or name; 4433 is the port that is asked where none is named.
     /// Connections are spread over several.
     #[arg(long = "router", value_name = "ADDR", default_value = "127.0.0.1:4433")]
@@ -104,6 +109,12 @@ pub(super) struct Arguments {
     report: Option<PathBuf>,
 }
 
+/// Another thing to measure.
+#[derive(clap::Subcommand)]
+enum Other {
+    Failover(failover::Arguments),
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum ModeArgument {
@@ -132,8 +143,11 @@ enum ValidatorArgument {
     Strong,
 }
 
-/// Runs the command.
+/// Runs the command. Call it from the main thread.
 pub(super) fn run(arguments: Arguments) -> ExitCode {
+    if let Some(Other::Failover(arguments)) = &arguments.other {
+        return failover::run(arguments);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Failure::Failed(format!("no event loop: {why}")));
     let outcome = runtime.and_then(|runtime| {

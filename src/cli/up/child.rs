@@ -1,7 +1,8 @@
 //! One child process: how it is started, spoken to and stopped.
 
 use super::Part;
-use crate::cli::{http, report};
+use crate::cli::http;
+use crate::cli::report::{self, Failure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::io;
@@ -26,14 +27,24 @@ const MAX_LINE: u64 = 8 * 1024;
 
 /// What is to be started for a part of the cluster.
 #[derive(Clone, Debug)]
-pub(super) struct Launch {
-    pub(super) part: Part,
+pub(in crate::cli) struct Launch {
+    pub(in crate::cli) part: Part,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
 }
 
+impl Launch {
+    /// Starts it.
+    pub(in crate::cli) fn start(&self) -> Result<Running, Failure> {
+        Running::start(self).map_err(|error| {
+            let (name, program) = (&self.part.name, self.program.display());
+            Failure::Failed(format!("{name} could not be started from {program}: {error}"))
+        })
+    }
+}
+
 /// A child that was started. Killed when dropped.
-pub(super) struct Running {
+pub(in crate::cli) struct Running {
     child: Child,
     pid: u32,
     /// Its end tells the child that we have ended.
@@ -68,7 +79,7 @@ impl Running {
     }
 
     /// Waits until the child has ended. Cancel-safe.
-    pub(super) async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(in crate::cli) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
@@ -79,6 +90,7 @@ impl Running {
 
     /// Asks the child to stop, waits for a while, and then ends it; at once when `hurry` completes.
     pub(super) async fn stop(mut self, hurry: impl Future<Output = ()>) {
+        // Servers that all stop have nobody to hand their clients over to, and do not wait.
         self.signal(Signal::TERM);
         // One that was frozen has to be running to stop.
         self.signal(Signal::CONT);
@@ -94,7 +106,7 @@ impl Running {
     }
 
     /// Sends a signal, unless the child has ended: its number may be another's by then.
-    fn signal(&self, signal: Signal) {
+    pub(in crate::cli) fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It has ended and nobody has waited for it yet: there is nothing to stop.
@@ -104,7 +116,7 @@ impl Running {
 }
 
 /// Waits until the part says that it is ready.
-pub(super) async fn ready(part: &Part) {
+pub(in crate::cli) async fn ready(part: &Part) {
     loop {
         let page = http::get(part.admin, "/ready", READY_PATIENCE).await;
         if page.is_ok_and(|page| page.status == 200) {

@@ -273,6 +273,7 @@ mod tests {
             dir: None,
             freshness: "always".to_owned(),
             threshold: None,
+            workers: None,
             capacity: None,
         };
         Output { program: "./understudy".to_owned(), ..Output::new(json, &layout, &settings) }

@@ -101,6 +101,8 @@ struct RouterFile<'a> {
     name: &'a str,
     listen: SocketAddr,
     admin: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<u8>,
     token_keys: String,
     tls: Leaf,
     backplane: Backplane,
@@ -115,6 +117,8 @@ struct ServerFile<'a> {
     admin: SocketAddr,
     zone: &'static str,
     seeds: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,7 +172,8 @@ pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Resu
     write_whole(Path::new(&keys), format!("{line}\n").as_bytes(), true)
         .map_err(|error| failed(Path::new(&keys), &error))?;
     for router in &layout.routers {
-        write_toml(&place.config(&router.name), &router_file(place, layout, router))?;
+        let file = router_file(place, settings, layout, router);
+        write_toml(&place.config(&router.name), &file)?;
     }
     for server in &layout.servers {
         let file = server_file(place, settings, layout, server);
@@ -177,11 +182,17 @@ pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Resu
     Ok(())
 }
 
-fn router_file<'a>(place: &Place, layout: &Layout, router: &'a Part) -> RouterFile<'a> {
+fn router_file<'a>(
+    place: &Place,
+    settings: &Settings,
+    layout: &Layout,
+    router: &'a Part,
+) -> RouterFile<'a> {
     RouterFile {
         name: &router.name,
         listen: router.address,
         admin: router.admin,
+        workers: settings.workers,
         token_keys: place.file(TOKEN_KEYS),
         tls: Leaf {
             cert: place.file(bundled::PUBLIC_CERT.name),
@@ -212,6 +223,7 @@ fn server_file<'a>(
         admin: server.admin,
         zone: ZONE,
         seeds: others.map(|other| other.address).collect(),
+        workers: settings.workers,
         threshold: settings.threshold,
         capacity: settings.capacity,
         backplane: backplane(place, bundled::SERVER_CERT, bundled::SERVER_KEY),
@@ -255,6 +267,7 @@ mod tests {
             servers: 3,
             dir: dir.map(str::to_owned),
             freshness: "always".to_owned(),
+            workers: dir.map(|_| 3),
             threshold: dir.map(|_| 2),
             capacity: None,
         }
@@ -299,6 +312,7 @@ listen = "127.0.0.1:12"
 admin = "127.0.0.1:12"
 zone = "local"
 seeds = ["127.0.0.1:11", "127.0.0.1:13"]
+workers = 3
 threshold = 2
 
 [backplane]
@@ -340,6 +354,7 @@ freshness = "always"
                 assert_eq!((server.listen, server.admin), (part.address, Some(part.admin)));
                 assert_eq!(server.seeds.len(), 2);
                 assert_eq!(server.threshold == 2, dir.is_some());
+                assert_eq!(server.workers, if dir.is_some() { 3 } else { 0 });
             }
         }
     }

@@ -14,12 +14,12 @@ mod supervise;
 
 use super::parent;
 use super::report::Failure;
-use child::Launch;
+pub(super) use child::{Launch, Running, ready};
 use events::Output;
 use files::Place;
 use ports::{Reservations, Transport};
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervise::{RESTART_DELAY, Restart, Stop};
@@ -59,6 +59,9 @@ pub(super) struct Arguments {
     /// How the servers know that a file is still what it was: `always` asks for every request.
     #[arg(long, value_name = "HOW", default_value = "always", value_parser = freshness)]
     freshness: String,
+    /// Workers of each process [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
     /// Leaves a child that died dead.
     #[arg(long)]
     no_restart: bool,
@@ -71,6 +74,9 @@ pub(super) struct Arguments {
     /// Stops when standard input ends: for scripts and tests that must leave nothing behind.
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
+    /// Gives each server a loopback address of its own, so that one of them can be cut off.
+    #[arg(long, hide = true)]
+    apart: bool,
 }
 
 /// What the servers serve, as their configuration files will say.
@@ -82,12 +88,13 @@ struct Settings {
     freshness: String,
     threshold: Option<u64>,
     capacity: Option<u64>,
+    workers: Option<u8>,
 }
 
 /// What a process of the cluster is: also the command that runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Role {
+pub(super) enum Role {
     Router,
     Server,
 }
@@ -103,13 +110,13 @@ impl Role {
 
 /// One process of the cluster: its name, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
-    role: Role,
-    name: String,
+pub(super) struct Part {
+    pub(super) role: Role,
+    pub(super) name: String,
     /// Of a router, where clients come in; of a server, its backplane. UDP.
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// HTTP.
-    admin: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
 /// The routers and the servers.
@@ -137,18 +144,41 @@ fn up(arguments: Arguments, log: &str) -> Result<(), Failure> {
     runtime.block_on(async {
         // Before anything is written, so that a signal at any time finds what has to be removed.
         let stop = stops(arguments.until_stdin_ends)?;
-        let mut reservations = Reservations::default();
-        let layout = Layout::reserve(&arguments, &mut reservations)?;
-        let place = Place::new(arguments.state.as_deref())?;
-        files::write(&place, &settings, &layout)?;
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::Failed(format!("this program cannot be found: {error}")))?;
-        let launches = launches(&layout, &place, &program, log);
-        let mut output = Output::new(arguments.json, &layout, &settings);
+        let Prepared { layout, launches, .. } = &prepare(&arguments, &settings, log)?;
+        let mut output = Output::new(arguments.json, layout, &settings);
         let restart = Restart::After(RESTART_DELAY);
         let restart = if arguments.no_restart { Restart::Never } else { restart };
-        supervise::supervise(launches, restart, stop, |event| output.show(event)).await
+        let show = |event: &_| output.show(event);
+        supervise::supervise(launches.clone(), restart, stop, show).await
     })
+}
+
+/// A cluster that can be started: its files are written, and its addresses are kept, as long as
+/// this lives.
+pub(in crate::cli) struct Prepared {
+    layout: Layout,
+    /// Routers first.
+    pub(in crate::cli) launches: Vec<Launch>,
+    _reservations: Reservations,
+    _place: Place,
+}
+
+impl Prepared {
+    /// What [`run`] starts, for one who starts it by himself. The children log `log`.
+    pub(in crate::cli) fn new(arguments: &Arguments, log: &str) -> Result<Self, Failure> {
+        prepare(arguments, &Settings::new(arguments)?, log)
+    }
+}
+
+fn prepare(arguments: &Arguments, settings: &Settings, log: &str) -> Result<Prepared, Failure> {
+    let mut reservations = Reservations::default();
+    let layout = Layout::reserve(arguments, &mut reservations)?;
+    let place = Place::new(arguments.state.as_deref())?;
+    files::write(&place, settings, &layout)?;
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::Failed(format!("this program cannot be found: {error}")))?;
+    let launches = launches(&layout, &place, &program, log);
+    Ok(Prepared { layout, launches, _reservations: reservations, _place: place })
 }
 
 /// Signals, and the end of standard input if it counts.
@@ -171,6 +201,7 @@ impl Settings {
             freshness: arguments.freshness.clone(),
             threshold,
             capacity,
+            workers: arguments.workers,
         })
     }
 }
@@ -243,11 +274,15 @@ impl Layout {
             address: address(arguments.listen, Transport::Udp, "--listen")?,
             admin: address(arguments.admin, Transport::Tcp, "--admin")?,
         };
-        // One number for both: UDP for QUIC, TCP for the admin pages.
-        let mut picked = |role: Role, number, ip| {
-            let address = SocketAddr::new(ip, reservations.pick(ip)?);
+        // One number for both: UDP for QUIC, TCP for the admin pages, which stay where they can be
+        // read from while their server is cut off.
+        let mut picked = |role: Role, number: u8, ip: IpAddr| {
+            let port = reservations.pick(ip)?;
+            let is_apart = arguments.apart && role == Role::Server;
+            let own = if is_apart { Ipv4Addr::new(127, 0, 1, number).into() } else { ip };
             let name = format!("{}-{number}", role.as_str());
-            Ok(Part { role, name, address, admin: address })
+            let (address, admin) = (SocketAddr::new(own, port), SocketAddr::new(ip, port));
+            Ok(Part { role, name, address, admin })
         };
         let mut routers = vec![first];
         for number in 2..=arguments.routers {

@@ -1,6 +1,6 @@
 //! Calls: what the source is to do for an application.
 
-use super::driver::Command;
+use super::command::Command;
 use super::{Client, Details, Error, Failure, parse};
 use crate::node::client::{CallReply, CallRequest};
 use crate::wire::Key;

@@ -1,15 +1,13 @@
 //! The task that owns a client machine: hands it what happens, and does what it wants done.
 
+use super::command::{Command, Open, OpenCall};
 use super::config::ConnectError;
 use super::dial::{Dialer, Lost};
 use super::link::{Event, Link};
 use super::storage::{self, Storage};
 use super::{Answered, CallAnswered, Snapshot};
 use crate::net::clock::Clock;
-use crate::node::client::{
-    Answer, CallAnswer, CallRequest, Client as Node, Failure, Output, ValidatorPolicy,
-};
-use crate::wire::Key;
+use crate::node::client::{Answer, CallAnswer, Client as Node, Failure, Output};
 use crate::wire::session::CloseCode;
 use hashbrown::HashMap;
 use std::net::SocketAddr;
@@ -23,30 +21,6 @@ const MAX_TURN: usize = 256;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the loop sleeps when nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// What the application wants.
-pub(super) enum Command {
-    /// An item.
-    Get { ticket: u64, key: Key, policy: ValidatorPolicy, answer: oneshot::Sender<Answered> },
-    /// Something done by the source.
-    Call { ticket: u64, key: Key, request: CallRequest, answer: oneshot::Sender<CallAnswered> },
-    /// An item, or something done, no longer.
-    Cancel { ticket: u64 },
-    /// The end; said when everything is written.
-    Close { done: oneshot::Sender<()> },
-}
-
-/// A get that has not ended.
-pub(super) struct Open {
-    answer: oneshot::Sender<Answered>,
-    since: Instant,
-}
-
-/// A call that has not ended.
-pub(super) struct OpenCall {
-    answer: oneshot::Sender<CallAnswered>,
-    since: Instant,
-}
 
 /// Who waits for the first session, and what was tried for it.
 pub(super) struct First {

@@ -5,6 +5,7 @@
 
 mod cache_directory;
 mod calls;
+mod command;
 mod config;
 mod dial;
 mod driver;
@@ -30,8 +31,9 @@ use crate::node::client::{Client as Node, Config, Saved};
 use crate::wire::session::ALPN;
 use crate::wire::{Assignment, ClientId, Key};
 use cache_directory::{CacheDirectory, OpenError};
+use command::Command;
 use dial::Dialer;
-use driver::{Command, Driver, First};
+use driver::{Driver, First};
 use hashbrown::HashMap;
 use link::Link;
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! A server with its source and its admin pages, as a program builds and runs one.
 
-use super::ServerService;
+use super::{Drainer, ServerService};
 use crate::admin::{self, Admin, AdminError};
 use crate::config::{self, ConfigErrors, ServerConfig, SourceConfig};
 use crate::net::router::StartError;
@@ -112,6 +112,12 @@ impl Server {
     /// Where its admin pages are (TCP).
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// The way to hand all clients over to other servers before this one stops: have `stop` of
+    /// [`run_until`](Self::run_until) wait for it.
+    pub fn drainer(&self) -> Drainer {
+        self.service.drainer()
     }
 
     /// Serves, on threads of its own, until `stop` is ready; this thread waits.

@@ -5,6 +5,7 @@
 
 mod bodies;
 mod builder;
+pub(crate) mod drain;
 mod links;
 mod retrieval;
 
@@ -28,6 +29,7 @@ use crate::wire::lane::BodyStart;
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
+pub use drain::Drainer;
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
 use retrieval::{Calling, Retrieval};
@@ -42,6 +44,8 @@ use tokio::sync::{Notify, watch};
 
 /// Connections of other members that one worker holds at the most.
 const MAX_LINKS: usize = 4096;
+/// Entries of mirrors that go to new alternates in one turn: a millisecond's work at the most.
+const REBUILD_BATCH: usize = 1024;
 /// How long others have to hear that the server goes away.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -135,6 +139,11 @@ impl ServerService {
         self.inspectors.clone()
     }
 
+    /// The way to hand all clients over before the server stops.
+    pub(crate) fn drainer(&self) -> Drainer {
+        Drainer::new(self.inspectors(), self.plan.config.drain_timeout)
+    }
+
     /// The backplane address, with the port that the system chose if none was asked for.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         self.port.local_address()
@@ -199,6 +208,8 @@ impl Shell {
             capacity: config.capacity,
             slots: crate::wire::lane::MAX_SLOTS,
             memory: memory / plan.workers,
+            client_idle_timeout: config.client_idle_timeout,
+            rebuild_batch: REBUILD_BATCH,
             incarnation: plan.incarnation,
             pid: u64::from(std::process::id()),
             admin: plan.admin.clone(),

@@ -50,7 +50,8 @@ impl Router {
                 }
             }
             Message::AssignmentChanged { client, assignment }
-                if assignment.primary() == self.assignments.name(from) =>
+                if assignment.primary() == self.assignments.name(from)
+                    || self.is_primary(from, &client) =>
             {
                 self.learn(now, client, &assignment, None);
             }
@@ -69,6 +70,11 @@ impl Router {
             // Pongs were heard above; nothing else is a server's to say to a router.
             _ => {}
         }
+    }
+
+    /// Whether a server is the client's primary, as far as is known: it may hand the client over.
+    fn is_primary(&self, server: ServerIndex, client: &ClientId) -> bool {
+        self.assignments.find(client).is_some_and(|known| known.primary() == server)
     }
 
     /// The request with this number, if `from` is the server that was asked.

@@ -6,15 +6,20 @@
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
 //! - `serve`: a request from its frame to its reply, by way of the source;
 //! - `calls`: a call, which passes by mirror and items;
-//! - `replicate`: the alternate, and what it must know;
+//! - `replicate`: the alternate, and what it must know; `rebuild`: sending it a whole mirror;
+//! - `drain`: giving every client away;
+//! - `idle`: forgetting those that have asked for nothing for long;
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause;
 //! - `record`: what is known of a client, and of another server.
 
 mod calls;
 mod clients;
+mod drain;
+mod idle;
 mod ownership;
 mod peers;
+mod rebuild;
 mod record;
 mod release;
 mod replicate;
@@ -40,6 +45,8 @@ use std::time::Duration;
 
 use record::{Peer, Record, Return};
 
+pub use drain::DrainView;
+pub use rebuild::MirrorLag;
 pub use types::{
     CallRequest, CallResponse, Called, ClientRole, Counters, Link, Output, Retrieved, ServerConfig,
 };
@@ -111,14 +118,17 @@ pub struct Server {
     joinable: HashMap<Key, usize>,
     /// Routers that are linked, with the protocol version that each of them speaks.
     routers: BTreeMap<Link, u64>,
-    /// Releases owed: to whom, of which client, in which epoch.
-    debts: BTreeMap<(Name, ClientId), Epoch>,
+    /// Releases owed: of which client, to whom, in which epoch.
+    debts: BTreeMap<ClientId, BTreeMap<Name, Epoch>>,
     /// Clients as primary that have no alternate, because there was no other server.
     alone: BTreeSet<ClientId>,
     /// Clients handed on a moment ago, to whom, and until when that is remembered.
     handed_on: BTreeMap<ClientId, (Name, Time)>,
     released: release::Released,
     returning: Option<Return>,
+    draining: Option<drain::Draining>,
+    rebuilds: rebuild::Rebuilds,
+    idle: idle::Wheel,
     rounds: u64,
     status_due: Time,
     debts_due: Time,
@@ -148,6 +158,9 @@ impl Server {
             handed_on: BTreeMap::new(),
             released: release::Released::default(),
             returning: None,
+            draining: None,
+            rebuilds: rebuild::Rebuilds::default(),
+            idle: idle::Wheel::default(),
             rounds: 0,
             status_due: Time::default(),
             debts_due: Time::default(),
@@ -164,8 +177,13 @@ impl Server {
 
     /// What the server says of its own state.
     pub fn state(&self) -> SelfState {
-        let returning = self.tally.read(Count::Returning) > 0;
-        if returning { SelfState::Returned } else { SelfState::Ready }
+        if self.tally.read(Count::Draining) > 0 {
+            SelfState::Draining
+        } else if self.tally.read(Count::Returning) > 0 {
+            SelfState::Returned
+        } else {
+            SelfState::Ready
+        }
     }
 
     /// A message came in over a link.
@@ -191,6 +209,9 @@ impl Server {
         self.settle_if_waited_enough(now);
         self.forget_handed_on(now);
         self.released.forget(now);
+        self.forget_idle(now);
+        self.turn_rebuilds(now);
+        self.turn_drain(now);
         if now >= self.debts_due {
             self.debts_due = now + REPEAT_INTERVAL;
             self.pay_debts(None);
@@ -204,7 +225,8 @@ impl Server {
     pub fn poll_timeout(&self) -> Time {
         let turn = self.last_turn.map_or(Time::default(), |last| last + TURN_INTERVAL);
         let debts = if self.debts.is_empty() { turn } else { self.debts_due };
-        turn.min(self.status_due).min(debts)
+        let (rebuilds, drain) = (self.rebuilds_due(), self.drain_due());
+        [self.status_due, debts, rebuilds, drain].into_iter().fold(turn, Time::min)
     }
 
     /// The next thing to do.
@@ -240,9 +262,14 @@ impl Server {
     fn version_of(&self, link: &Link) -> u64 {
         let known = match link {
             Link::Router(_) => self.routers.get(link).copied(),
-            Link::Server(name, _) => self.peers.get(name).map(|peer| peer.version),
+            Link::Server(name, _) => Some(self.version_with(name)),
         };
         known.unwrap_or(OLDEST_VERSION)
+    }
+
+    /// The protocol version that is spoken with another server.
+    fn version_with(&self, name: &Name) -> u64 {
+        self.peers.get(name).map_or(OLDEST_VERSION, |peer| peer.version)
     }
 
     fn workers_of(&self, name: &Name) -> u64 {

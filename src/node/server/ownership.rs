@@ -10,7 +10,7 @@ use super::{ClientRole, Link, MAX_HELD_BACK, Record, Server};
 use crate::cluster::Count;
 use crate::mirror::Mirror;
 use crate::node::Fault;
-use crate::wire::backplane::{Forward, Holding, Holds, How, MAX_FORMER, Message};
+use crate::wire::backplane::{Forward, Holding, Holds, How, MAX_FORMER, Message, SelfState};
 use crate::wire::lane::{Outcome, Reply};
 use crate::wire::{Assignment, ClientId, Epoch, FrameType, Name, Time};
 use std::time::Duration;
@@ -55,6 +55,9 @@ impl Server {
             return self.send(link, Message::WrongWorker { request_id, workers });
         }
         match self.title(forward) {
+            Title::Owned if self.leaves_to_routers(now, &forward.client) => {
+                self.leave_to_router(link, forward);
+            }
             Title::Owned => self.serve(now, link, forward),
             Title::StandBy => self.serve(now, link, forward),
             Title::Adopt => {
@@ -111,7 +114,8 @@ impl Server {
     /// Room is decided by our own exact count; the router only had our last status.
     fn handle_fresh(&mut self, now: Time, link: &Link, forward: &Forward) {
         let must_serve = forward.how == How::HandedOn;
-        let mut placed = self.tally.take_place(self.config.threshold);
+        let drains = self.state() == SelfState::Draining;
+        let mut placed = !drains && self.tally.take_place(self.config.threshold);
         if !placed
             && !must_serve
             && let Some(to) = self.second_server(now, forward.client)
@@ -154,11 +158,26 @@ impl Server {
     /// Lists the client as primary in the epoch that the router named. A mirror that is here stays,
     /// and stays warm.
     fn adopt(&mut self, now: Time, forward: &Forward) {
-        let old = self.clients.remove(&forward.client);
-        let mut former = forward.former.clone();
+        let client = forward.client;
+        self.become_primary(now, client, self.asked_epoch(forward), forward.former.clone(), None);
+        // A client's first server is chosen by one router alone.
+        let first = forward.term == 1 && forward.how != How::Takeover;
+        self.settle_as_primary(now, client, first);
+    }
+
+    /// Lists the client as primary, with the mirror that is here.
+    pub(super) fn become_primary(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        epoch: Epoch,
+        mut former: Vec<Name>,
+        hands_over: Option<&Name>,
+    ) {
         let mut mirror = Mirror::default();
-        let mut former_alternate = None;
-        if let Some(record) = old {
+        let (mut former_alternate, mut filed) = (None, 0);
+        if let Some(record) = self.clients.remove(&client) {
+            filed = record.filed;
             match record.role {
                 ClientRole::Primary => former_alternate = record.alternate,
                 ClientRole::Alternate => {
@@ -172,30 +191,31 @@ impl Server {
         } else {
             self.primary_clients += 1;
         }
+        // Whoever hands the client over is told by us, ahead of any release: not by the alternate.
+        former.retain(|name| Some(name) != hands_over);
         let former = self.distinct_others(former);
         let record = Record {
-            role: ClientRole::Primary,
-            epoch: self.asked_epoch(forward),
             alternate: former_alternate,
             mirror,
-            sequence: 0,
-            former,
-            router: None,
-            choice: None,
+            filed,
+            ..Record::new(ClientRole::Primary, epoch, former, now)
         };
-        self.clients.insert(forward.client, record);
-        self.choose_alternate(forward.client);
-        // A client's first server is chosen by one router alone.
-        let first = forward.term == 1 && forward.how != How::Takeover;
+        self.clients.insert(client, record);
+        self.file(now, client);
+        self.choose_alternate(client);
+    }
+
+    /// Tells those who may still list a client that it was taken.
+    pub(super) fn settle_as_primary(&mut self, now: Time, client: ClientId, first: bool) {
         if !first && !self.config.planted.is(Fault::LostRelease) {
-            self.owe_believers(forward.client);
+            self.owe_believers(client);
         }
-        self.pay_debts(Some(&forward.client));
+        self.pay_debts(Some(&client));
         self.status_changed(now);
     }
 
     /// Other servers' names, each once, no more than a frame may carry: the newest ones.
-    fn distinct_others(&self, mut names: Vec<Name>) -> Vec<Name> {
+    pub(super) fn distinct_others(&self, mut names: Vec<Name>) -> Vec<Name> {
         let mut distinct = Vec::new();
         for name in names.drain(..) {
             if name != self.config.name && !distinct.contains(&name) {
@@ -207,15 +227,20 @@ impl Server {
     }
 
     pub(super) fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
-        let record = self.clients.get(&forward.client);
-        let known = record.map(|record| record.assignment(&self.config.name)).or_else(|| {
+        let known = self.known_assignment(&forward.client);
+        self.send(link, Message::NotOwner { request_id: forward.request_id, known });
+    }
+
+    /// What can be told of a client that is not served here.
+    pub(super) fn known_assignment(&self, client: &ClientId) -> Option<Assignment> {
+        let record = self.clients.get(client);
+        record.map(|record| record.assignment(&self.config.name)).or_else(|| {
             // Its alternate is not known here. The primary tells, when it is asked under an earlier
             // change.
-            let released = self.released.epoch(&forward.client)?.clone();
+            let released = self.released.epoch(client)?.clone();
             let epoch = Epoch { change: 0, ..released };
             Some(Assignment { epoch, alternate: None })
-        });
-        self.send(link, Message::NotOwner { request_id: forward.request_id, known });
+        })
     }
 
     fn reply_busy(&mut self, link: &Link, forward: &Forward) {

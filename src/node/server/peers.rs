@@ -4,7 +4,8 @@ use super::{
     ClientRole, Link, PAUSE, Peer, REPEAT_INTERVAL, RETURN_GRACE, Return, STATUS_INTERVAL, Server,
 };
 use crate::cluster::Count;
-use crate::wire::backplane::{Message, Status};
+use crate::node::Fault;
+use crate::wire::backplane::{Message, SelfState, Status};
 use crate::wire::{Name, Time};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -43,14 +44,15 @@ impl Server {
             }
             self.send_to_server(name, &Message::Returned { round });
         }
+        // Ahead of everything, so that mirrors are known to be of this run.
+        let status = self.status();
+        self.send_to_server(name, &Message::Status(status));
         for (client, epoch) in self.owed_to(name) {
             self.send_to_owner(name, &client, Message::Release { client, epoch });
         }
         if self.board.member(name).is_some_and(|member| member.is_ready()) {
             self.find_company();
         }
-        let status = self.status();
-        self.send_to_server(name, &Message::Status(status));
     }
 
     /// Our own connections to another server are gone, and what was sent over them lately may be
@@ -78,22 +80,21 @@ impl Server {
         message: Message,
     ) {
         match message {
-            Message::Status(status) if status.name == *from => {
-                let was_ready = self.board.member(from).is_some_and(|member| member.is_ready());
-                if self.board.member(from).is_none() {
-                    self.owe_newcomer(from);
-                }
-                self.board.take(status);
-                let ready = self.board.member(from).is_some_and(|member| member.is_ready());
-                if ready && !was_ready {
-                    self.find_company();
-                }
-            }
+            Message::Status(status) if status.name == *from => self.handle_status(from, status),
             Message::MirrorBegin { client, epoch, former } => {
                 self.handle_mirror_begin(now, from, client, epoch, former);
             }
             Message::Mirror { client, epoch, sequence, slot, key, version } => {
                 self.handle_mirror((client, epoch, sequence), slot, &key, version.as_ref());
+            }
+            Message::MirrorAck { client, epoch, sequence } => {
+                self.handle_mirror_ack(now, client, &epoch, sequence);
+            }
+            Message::HandOver { client, epoch, former } => {
+                self.handle_hand_over(now, from, client, &epoch, former);
+            }
+            Message::HandedOver { client, assignment } => {
+                self.handle_handed_over(now, from, client, assignment);
             }
             Message::MirrorEnd { client, epoch } => self.handle_mirror_end(now, client, &epoch),
             Message::MirrorRefused { client, assignment } => {
@@ -113,6 +114,26 @@ impl Server {
             Message::Settled { round } => self.handle_settled(now, from, worker, round),
             // Nothing else is a server's to say to a server.
             _ => {}
+        }
+    }
+
+    fn handle_status(&mut self, from: &Name, status: Status) {
+        let member = self.board.member(from);
+        let was_ready = member.is_some_and(|member| member.is_ready());
+        let state = member.and_then(|member| member.status.as_ref()).map(|status| status.state);
+        if member.is_none() {
+            self.owe_newcomer(from);
+        }
+        let drains = status.state == SelfState::Draining && state != Some(SelfState::Draining);
+        if !self.board.take(status) {
+            return;
+        }
+        let ready = self.board.member(from).is_some_and(|member| member.is_ready());
+        if ready && !was_ready {
+            self.find_company();
+        }
+        if drains && !self.config.planted.is(Fault::KeepsDrained) {
+            self.replace_alternates_at(from);
         }
     }
 

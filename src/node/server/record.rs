@@ -18,15 +18,52 @@ pub(super) struct Record {
     pub(super) mirror: Mirror,
     /// Entries sent to the alternate, or received from the primary, since MIRROR_BEGIN.
     pub(super) sequence: u64,
+    /// Those of them that the alternate has said it has.
+    pub(super) acked: u64,
+    /// The slot from which on the mirror is still to be sent to the alternate.
+    pub(super) rebuild: Option<u64>,
     /// Servers to which a release is owed, kept by the alternate in case it must pay.
     pub(super) former: Vec<Name>,
     /// The router that asked last: it is told of a new alternate.
     pub(super) router: Option<Link>,
     /// Why this alternate.
     pub(super) choice: Option<Arc<Choice>>,
+    /// When the client last asked here; of an alternate, when its primary was last known to live.
+    pub(super) asked: Time,
+    /// Which run of the primary made this server the alternate, as far as is known.
+    pub(super) run: Option<u64>,
+    /// The second in which it is looked at, whether it has been idle for too long.
+    pub(super) filed: u64,
 }
 
 impl Record {
+    /// A record without a mirror, and without the other server.
+    pub(super) fn new(role: ClientRole, epoch: Epoch, former: Vec<Name>, now: Time) -> Self {
+        Self {
+            role,
+            epoch,
+            alternate: None,
+            mirror: Mirror::default(),
+            sequence: 0,
+            acked: 0,
+            rebuild: None,
+            former,
+            router: None,
+            choice: None,
+            asked: now,
+            run: None,
+            filed: 0,
+        }
+    }
+
+    /// The client asked, by way of a router.
+    pub(super) fn note_request(&mut self, now: Time, link: &Link) {
+        self.asked = now;
+        if self.router.as_ref() != Some(link) {
+            self.router = Some(link.clone());
+        }
+    }
+
     pub(super) fn assignment(&self, own: &Name) -> Assignment {
         let alternate = match self.role {
             ClientRole::Primary => self.alternate.clone(),

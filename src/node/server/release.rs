@@ -8,7 +8,7 @@ use super::{ClientRole, Record, Server};
 use crate::cluster::Count;
 use crate::node::Fault;
 use crate::wire::backplane::Message;
-use crate::wire::{ClientId, Epoch, Name, Time};
+use crate::wire::{Assignment, ClientId, Epoch, Name, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -77,14 +77,18 @@ impl Server {
     /// Whoever may still believe in the lower one is to learn of it: not all are known to the
     /// taker.
     pub(super) fn drop_as_released(&mut self, now: Time, client: &ClientId, by: Option<&Epoch>) {
-        let Some(mut record) = self.clients.remove(client) else {
+        let Some(record) = self.remove(client) else {
             return;
         };
-        self.store.clear(&mut record.mirror);
+        // A release says the same as the answer to an offer, and may be faster.
+        let handed_over = self.close_offer(client);
         if record.role == ClientRole::Primary {
-            self.primary_clients -= 1;
-            self.tally.increase(Count::Released);
-            self.alone.remove(client);
+            self.tally.increase(if handed_over { Count::HandedOver } else { Count::Released });
+        }
+        if let (Some(router), Some(by), true) = (&record.router, by, handed_over) {
+            let epoch = Epoch { change: 0, ..by.clone() };
+            let assignment = Assignment { epoch, alternate: None };
+            self.send(router, Message::AssignmentChanged { client: *client, assignment });
         }
         if let Some(by) = by {
             self.remember_release(now, *client, by);
@@ -97,6 +101,18 @@ impl Server {
             self.pay_debts(Some(client));
         }
         self.status_changed(now);
+    }
+
+    /// Takes a client off the lists. Whoever calls says [`status_changed`](Self::status_changed).
+    pub(super) fn remove(&mut self, client: &ClientId) -> Option<Record> {
+        let mut record = self.clients.remove(client)?;
+        self.store.clear(&mut record.mirror);
+        self.rebuilds.forget(client);
+        if record.role == ClientRole::Primary {
+            self.primary_clients -= 1;
+            self.alone.remove(client);
+        }
+        Some(record)
     }
 
     /// A client was taken from us in `epoch`: drops only what is lower, and always acknowledges, so
@@ -171,9 +187,9 @@ impl Server {
 
     /// A release was acknowledged.
     pub(super) fn handle_released(&mut self, from: &Name, client: ClientId, epoch: &Epoch) {
-        let debt = (from.clone(), client);
-        if self.debts.get(&debt).is_some_and(|owed| owed <= epoch) {
-            self.debts.remove(&debt);
+        let owed = self.debts.get(&client).and_then(|owed| owed.get(from));
+        if owed.is_some_and(|owed| owed <= epoch) {
+            self.strike_debt(&client, from);
             if let Some(record) = self.clients.get_mut(&client) {
                 record.former.retain(|name| name != from);
             }
@@ -188,7 +204,12 @@ impl Server {
         if *name == self.config.name || Some(name) == alternate {
             return;
         }
-        let owed = self.debts.entry((name.clone(), client)).or_insert_with(|| epoch.clone());
+        let owed = self
+            .debts
+            .entry(client)
+            .or_default()
+            .entry(name.clone())
+            .or_insert_with(|| epoch.clone());
         if *owed < *epoch {
             *owed = epoch.clone();
         }
@@ -223,23 +244,38 @@ impl Server {
     }
 
     pub(super) fn owed_to(&self, name: &Name) -> Vec<(ClientId, Epoch)> {
-        let all = (name.clone(), ClientId([0; 16]))..=(name.clone(), ClientId([0xff; 16]));
-        self.debts.range(all).map(|((_, client), epoch)| (*client, epoch.clone())).collect()
+        let owed = self.debts.iter().filter_map(|(client, owed)| Some((*client, owed.get(name)?)));
+        owed.map(|(client, epoch)| (client, epoch.clone())).collect()
     }
 
     /// Sends the releases that are owed, of one client or of all, to servers that can be reached.
     pub(super) fn pay_debts(&mut self, only: Option<&ClientId>) {
-        let due: Vec<_> = self
-            .debts
-            .iter()
-            .filter(|((name, client), _)| {
-                let reachable = self.board.member(name).is_some_and(|member| member.reachable);
-                reachable && only.is_none_or(|only| only == client)
-            })
-            .map(|((name, client), epoch)| (name.clone(), *client, epoch.clone()))
-            .collect();
+        let due = |(client, owed): (&ClientId, &BTreeMap<Name, Epoch>)| {
+            let client = *client;
+            let reachable = owed.iter().filter(|(name, _)| self.is_reachable(name));
+            let due = reachable.map(|(name, epoch)| (name.clone(), client, epoch.clone()));
+            due.collect::<Vec<_>>()
+        };
+        let due: Vec<_> = match only {
+            Some(only) => self.debts.get_key_value(only).into_iter().flat_map(due).collect(),
+            None => self.debts.iter().flat_map(due).collect(),
+        };
         for (name, client, epoch) in due {
             self.send_to_owner(&name, &client, Message::Release { client, epoch });
         }
+    }
+
+    /// Nothing is owed to a server any more, of one client.
+    pub(super) fn strike_debt(&mut self, client: &ClientId, name: &Name) {
+        if let Some(owed) = self.debts.get_mut(client) {
+            owed.remove(name);
+            if owed.is_empty() {
+                self.debts.remove(client);
+            }
+        }
+    }
+
+    pub(super) fn is_reachable(&self, name: &Name) -> bool {
+        self.board.member(name).is_some_and(|member| member.reachable)
     }
 }

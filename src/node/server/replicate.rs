@@ -1,12 +1,13 @@
 //! The alternate of each client that this server is primary of, and what it must know.
 //!
-//! A mirror is sent whole when an alternate is chosen (MIRROR_BEGIN, then every entry), and entry
-//! by entry from then on, over one ordered link. When the link breaks, or the alternate goes away,
-//! another alternate is chosen in the next change of the epoch, and gets the mirror whole again: so
-//! there is never a mirror with a hole in it.
+//! A mirror is sent whole when an alternate is chosen (MIRROR_BEGIN, then every entry, as many in a
+//! turn as do not hold up requests: `rebuild`), and entry by entry from then on, over one ordered
+//! link. An entry that changes meanwhile is sent at once, and once more in its turn. When the link
+//! breaks, or the alternate goes away, another alternate is chosen in the next change of the epoch,
+//! and gets the mirror whole again: so there is never a mirror with a hole in it.
 
-use super::{ClientRole, Link, Record, Server};
-use crate::mirror::Mirror;
+use super::rebuild::ACKED_SINCE;
+use super::{ClientRole, Record, Server};
 use crate::node::Fault;
 use crate::wire::backplane::{MAX_FORMER, Message};
 use crate::wire::{Assignment, ClientId, Epoch, Fingerprint, Key, Name, Time};
@@ -33,7 +34,7 @@ impl Server {
             return;
         };
         record.epoch = next.clone();
-        record.sequence = 0;
+        (record.sequence, record.acked, record.rebuild) = (0, 0, None);
         record.alternate = choice.as_ref().map(|choice| choice.chosen().clone());
         record.choice = choice;
         let new = record.alternate.clone();
@@ -49,10 +50,11 @@ impl Server {
                 self.alone.remove(&client);
                 self.board.count_sent(&new);
                 // MIRROR_BEGIN takes the place of whatever it had.
-                self.debts.remove(&(new.clone(), client));
-                self.send_whole_mirror(client, &new);
+                self.strike_debt(&client, &new);
+                self.begin_rebuild(client, &new);
             }
             None => {
+                self.rebuilds.forget(&client);
                 self.alone.insert(client);
             }
         }
@@ -91,29 +93,6 @@ impl Server {
         }
     }
 
-    fn send_whole_mirror(&mut self, client: ClientId, alternate: &Name) {
-        let workers = self.workers_of(alternate);
-        let Some(record) = self.clients.get_mut(&client) else {
-            return;
-        };
-        let epoch = record.epoch.clone();
-        let former = record.former.clone();
-        let to = Link::Server(alternate.clone(), client.owner(workers));
-        let mut messages = vec![Message::MirrorBegin { client, epoch: epoch.clone(), former }];
-        for (slot, held) in self.store.entries(&record.mirror) {
-            record.sequence += 1;
-            messages.push(Message::Mirror {
-                client,
-                epoch: epoch.clone(),
-                sequence: record.sequence,
-                slot,
-                key: held.key.clone(),
-                version: held.version.copied(),
-            });
-        }
-        messages.into_iter().for_each(|message| self.send(&to, message));
-    }
-
     /// Tells the alternate of one changed entry.
     pub(super) fn replicate(
         &mut self,
@@ -129,6 +108,9 @@ impl Server {
             return;
         };
         record.sequence += 1;
+        if self.peers.get(&alternate).is_some_and(|peer| peer.version >= ACKED_SINCE) {
+            self.rebuilds.note_behind(*client, self.last_turn);
+        }
         let message = Message::Mirror {
             client: *client,
             epoch: record.epoch.clone(),
@@ -149,6 +131,7 @@ impl Server {
         epoch: Epoch,
         former: Vec<Name>,
     ) {
+        let filed = self.clients.get(&client).map_or(0, |record| record.filed);
         if let Some(record) = self.clients.get(&client) {
             let again = record.role == ClientRole::Alternate && record.epoch == epoch;
             let unchecked = self.config.planted.is(Fault::NoEpochCheck);
@@ -161,17 +144,11 @@ impl Server {
             let assignment = Assignment { epoch: released.clone(), alternate: None };
             return self.refuse_mirror(from, client, assignment);
         }
-        let record = Record {
-            role: ClientRole::Alternate,
-            epoch: epoch.clone(),
-            alternate: None,
-            mirror: Mirror::default(),
-            sequence: 0,
-            former: former.clone(),
-            router: None,
-            choice: None,
-        };
-        self.clients.insert(client, record);
+        let record = Record::new(ClientRole::Alternate, epoch.clone(), former.clone(), now);
+        let status = self.board.member(from).and_then(|member| member.status.as_ref());
+        let run = status.map(|status| status.incarnation);
+        self.clients.insert(client, Record { filed, run, ..record });
+        self.file(now, client);
         if !self.config.planted.is(Fault::LostRelease) {
             // The primary pays too, but may be lost before it has.
             former.iter().for_each(|name| self.owe(name, client, &epoch));
@@ -182,7 +159,7 @@ impl Server {
 
     /// The primary of a lower epoch is to let go of the client. Our own link to it may be down now,
     /// so that it is owed a release as well, which is repeated until it is acknowledged.
-    fn refuse_mirror(&mut self, from: &Name, client: ClientId, assignment: Assignment) {
+    pub(super) fn refuse_mirror(&mut self, from: &Name, client: ClientId, assignment: Assignment) {
         self.owe(from, client, &assignment.epoch);
         self.send_to_owner(from, &client, Message::MirrorRefused { client, assignment });
     }
@@ -207,6 +184,7 @@ impl Server {
         if next {
             record.sequence = sequence;
             self.store.set(&mut record.mirror, slot, key, version);
+            self.acknowledge_soon(client);
         }
     }
 

@@ -27,8 +27,8 @@ impl Server {
         let Some(record) = self.clients.get_mut(&forward.client) else {
             return;
         };
-        if !standby && record.router.as_ref() != Some(link) {
-            record.router = Some(link.clone());
+        if !standby {
+            record.note_request(now, link);
         }
         let names_us = forward.primary.as_ref().is_none_or(|name| *name == self.config.name);
         let asked = names_us.then_some((forward.term, forward.change));
@@ -204,8 +204,8 @@ impl Server {
         let owned = self.clients.get(&pending.client);
         let serves = |record: &&Record| pending.standby || record.role == ClientRole::Primary;
         let Some(record) = owned.filter(serves) else {
-            // The client was released while the source was asked.
-            let known = owned.map(|record| record.assignment(&self.config.name));
+            // The client was released, or handed over, while the source was asked.
+            let known = self.known_assignment(&pending.client);
             let message = Message::NotOwner { request_id: pending.request_id, known };
             return self.send(&pending.link, message);
         };

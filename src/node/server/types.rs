@@ -7,6 +7,7 @@ use crate::wire::lane::Reply;
 use crate::wire::{Assignment, HeaderBlock, Key, Name, Tag};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What one worker of a server is told about itself.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ pub struct ServerConfig {
     pub slots: u64,
     /// Bytes of payload it keeps.
     pub memory: usize,
+    /// A client that has asked for nothing for so long is forgotten.
+    pub client_idle_timeout: Duration,
+    /// Entries of mirrors that are sent to new alternates in one turn.
+    pub rebuild_batch: usize,
     /// Distinguishes its runs: a later one has a higher number.
     pub incarnation: u64,
     /// Its operating system process, for its status.

@@ -1,9 +1,10 @@
 //! What a server shows of itself.
 
-use super::{ClientRole, Counters, Server, clients};
+use super::{ClientRole, Counters, MirrorLag, Server, clients};
 use crate::cluster::{Choice, Count};
 use crate::wire::backplane::SelfState;
 use crate::wire::{Assignment, ClientId, Fingerprint, Key, Name};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One client, as a server lists it.
@@ -44,6 +45,12 @@ pub struct ServerView {
     pub released_clients: u64,
     /// Clients taken over from other servers.
     pub taken_over_clients: u64,
+    /// Clients given to their alternates while the server drained.
+    pub handed_over_clients: u64,
+    /// Clients forgotten because they had asked for nothing for long.
+    pub forgotten_clients: u64,
+    /// How far alternates are behind.
+    pub lag: MirrorLag,
     /// What the worker did.
     pub counters: Counters,
     /// Calls that its source executes now. What stops with them under way leaves their callers
@@ -62,6 +69,7 @@ impl ServerView {
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);
         self.open_calls += other.open_calls;
+        self.lag.add(&other.lag);
         self.debts += other.debts;
         self.item_bytes += other.item_bytes;
         self.shared_records.0 += other.shared_records.0;
@@ -83,9 +91,12 @@ impl Server {
             must_served_clients: self.tally.read(Count::MustServed),
             released_clients: self.tally.read(Count::Released),
             taken_over_clients: self.tally.read(Count::TakenOver),
+            handed_over_clients: self.tally.read(Count::HandedOver),
+            forgotten_clients: self.tally.read(Count::Forgotten),
+            lag: self.mirror_lag(),
             counters: self.counters,
             open_calls: self.calls.len(),
-            debts: self.debts.len(),
+            debts: self.debts.values().map(BTreeMap::len).sum(),
             item_bytes: self.items.bytes(),
             shared_records: self.store.shared_records(),
         }
@@ -98,6 +109,7 @@ impl Server {
             Count::Primary => self.told.0,
             Count::Alternate => self.told.1,
             Count::Returning => u64::from(self.returning.is_some()),
+            Count::Draining => u64::from(self.draining.is_some()),
             _ => 0,
         }
     }

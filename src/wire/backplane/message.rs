@@ -125,6 +125,31 @@ pub enum Message {
         /// What the sender knows.
         assignment: Assignment,
     },
+    /// So much of a mirror has come. Version 2.
+    MirrorAck {
+        /// Whose mirror.
+        client: ClientId,
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The newest entry that is in the mirror.
+        sequence: u64,
+    },
+    /// The receiver holds the whole mirror, and is to become primary in the next term. Version 2.
+    HandOver {
+        /// Whose assignment.
+        client: ClientId,
+        /// The sender's epoch, in which the receiver is the alternate.
+        epoch: Epoch,
+        /// Servers to which a release is still owed.
+        former: Vec<Name>,
+    },
+    /// The sender has become primary. Version 2.
+    HandedOver {
+        /// Whose assignment.
+        client: ClientId,
+        /// What it is now.
+        assignment: Assignment,
+    },
     /// The client was taken from the receiver.
     Release {
         /// Whose assignment.
@@ -197,6 +222,9 @@ impl Message {
             Self::Mirror { .. } => FrameType::Mirror,
             Self::MirrorEnd { .. } => FrameType::MirrorEnd,
             Self::MirrorRefused { .. } => FrameType::MirrorRefused,
+            Self::MirrorAck { .. } => FrameType::MirrorAck,
+            Self::HandOver { .. } => FrameType::HandOver,
+            Self::HandedOver { .. } => FrameType::HandedOver,
             Self::Release { .. } => FrameType::Release,
             Self::Released { .. } => FrameType::Released,
             Self::Returned { .. } => FrameType::Returned,

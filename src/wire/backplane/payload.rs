@@ -33,11 +33,13 @@ impl Message {
             }
             Self::Status(status) => status.encode(out),
             Self::AssignmentChanged { client, assignment }
-            | Self::MirrorRefused { client, assignment } => {
+            | Self::MirrorRefused { client, assignment }
+            | Self::HandedOver { client, assignment } => {
                 client.encode(out);
                 assignment.encode(out);
             }
-            Self::MirrorBegin { client, epoch, former } => {
+            Self::MirrorBegin { client, epoch, former }
+            | Self::HandOver { client, epoch, former } => {
                 client.encode(out);
                 epoch.encode(out);
                 encode_former(former, out);
@@ -48,10 +50,12 @@ impl Message {
                 put::varint(out, *sequence);
                 put::limited(out, *slot, MAX_SLOTS - 1);
                 key.encode(out);
-                out.put_u8(u8::from(version.is_some()));
-                if let Some(version) = version {
-                    version.encode(out);
-                }
+                encode_version_option(version.as_ref(), out);
+            }
+            Self::MirrorAck { client, epoch, sequence } => {
+                client.encode(out);
+                epoch.encode(out);
+                put::varint(out, *sequence);
             }
             Self::MirrorEnd { client, epoch }
             | Self::Release { client, epoch }
@@ -97,18 +101,14 @@ impl Message {
                 workers: number(reader, "workers")?,
             },
             FrameType::Status => Self::Status(Status::decode(reader)?),
-            FrameType::AssignmentChanged => Self::AssignmentChanged {
-                client: ClientId::decode(reader)?,
-                assignment: Assignment::decode(reader)?,
-            },
-            FrameType::MirrorRefused => Self::MirrorRefused {
-                client: ClientId::decode(reader)?,
-                assignment: Assignment::decode(reader)?,
-            },
-            FrameType::MirrorBegin => Self::MirrorBegin {
+            FrameType::AssignmentChanged | FrameType::MirrorRefused | FrameType::HandedOver => {
+                Self::decode_assigned(kind, reader)?
+            }
+            FrameType::MirrorBegin | FrameType::HandOver => Self::decode_former(kind, reader)?,
+            FrameType::MirrorAck => Self::MirrorAck {
                 client: ClientId::decode(reader)?,
                 epoch: Epoch::decode(reader)?,
-                former: decode_former(reader)?,
+                sequence: number(reader, "sequence")?,
             },
             FrameType::Mirror => Self::decode_mirror(reader)?,
             FrameType::MirrorEnd | FrameType::Release | FrameType::Released => {
@@ -152,6 +152,28 @@ impl Message {
         };
         let inner = Frame::read(reader, MAX_PAYLOAD)?;
         Ok(Self::Reply { request_id, assignment, by, inner })
+    }
+
+    /// Frames that give an assignment.
+    fn decode_assigned(kind: FrameType, reader: &mut Reader) -> Result<Self, DecodeError> {
+        let client = ClientId::decode(reader)?;
+        let assignment = Assignment::decode(reader)?;
+        Ok(match kind {
+            FrameType::AssignmentChanged => Self::AssignmentChanged { client, assignment },
+            FrameType::MirrorRefused => Self::MirrorRefused { client, assignment },
+            _ => Self::HandedOver { client, assignment },
+        })
+    }
+
+    /// Frames that name the servers to which releases are owed.
+    fn decode_former(kind: FrameType, reader: &mut Reader) -> Result<Self, DecodeError> {
+        let client = ClientId::decode(reader)?;
+        let epoch = Epoch::decode(reader)?;
+        let former = decode_former(reader)?;
+        Ok(match kind {
+            FrameType::MirrorBegin => Self::MirrorBegin { client, epoch, former },
+            _ => Self::HandOver { client, epoch, former },
+        })
     }
 
     fn decode_mirror(reader: &mut Reader) -> Result<Self, DecodeError> {
@@ -222,6 +244,13 @@ fn decode_assignment_option(reader: &mut Reader) -> Result<Option<Assignment>, D
     }
 }
 
+fn encode_version_option(version: Option<&Fingerprint>, out: &mut BytesMut) {
+    out.put_u8(u8::from(version.is_some()));
+    if let Some(version) = version {
+        version.encode(out);
+    }
+}
+
 fn encode_assignment_option(assignment: Option<&Assignment>, out: &mut BytesMut) {
     out.put_u8(u8::from(assignment.is_some()));
     if let Some(assignment) = assignment {
@@ -262,15 +291,14 @@ pub fn gather_reply(
     }
 }
 
-/// The answer to a backplane frame that is reserved for a later version (PULL, TAKEOVER): REPLY
+/// The answer to a backplane frame that is reserved for a later version (PULL): REPLY
 /// with ERROR, not supported. `None` for a frame of any other type.
 ///
 /// # Errors
-/// A reserved frame that does not even hold the request id that both start with.
+/// A reserved frame that does not even hold the request id that it starts with.
 pub fn answer_reserved(frame: &Frame) -> Result<Option<Message>, DecodeError> {
     let text = match frame.kind() {
         FrameType::Pull => "PULL is reserved for a later version of the backplane",
-        FrameType::Takeover => "TAKEOVER is reserved for a later version of the backplane",
         _ => return Ok(None),
     };
     let request_id = frame.request_id()?;

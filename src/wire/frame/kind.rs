@@ -43,7 +43,7 @@ pub enum FrameType {
     MirrorEnd = 0x4b,
     MirrorRefused = 0x4c,
     Pull = 0x4d,
-    Takeover = 0x4e,
+    HandOver = 0x4e,
     Release = 0x4f,
     Released = 0x50,
     Returned = 0x51,
@@ -54,13 +54,15 @@ pub enum FrameType {
     Pong = 0x56,
     Cancel = 0x57,
     Resume = 0x58,
+    HandedOver = 0x5a,
+    MirrorAck = 0x5b,
 
     Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 44] = {
+    pub const ALL: [Self; 46] = {
         use FrameType::*;
         [
             Hello,
@@ -95,7 +97,7 @@ impl FrameType {
             MirrorEnd,
             MirrorRefused,
             Pull,
-            Takeover,
+            HandOver,
             Release,
             Released,
             Returned,
@@ -106,6 +108,8 @@ impl FrameType {
             Pong,
             Cancel,
             Resume,
+            HandedOver,
+            MirrorAck,
             Gossip,
         ]
     };

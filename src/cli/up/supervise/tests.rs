@@ -249,11 +249,11 @@ async fn without_restart_the_dead_stay_dead_and_nothing_runs_on_without_children
     assert_eq!(cluster.ended().await, Err(Failure::Failed("all children have ended".to_owned())));
 }
 
-/// Runs a shell that does something at SIGTERM, and waits until it is set to do it.
-async fn watch_trap(directory: &tempfile::TempDir, at_term: &str) -> (Watched, u32) {
+/// Runs a shell that does something when it is asked to stop, and waits until it is set to do it.
+async fn watch_trap(directory: &tempfile::TempDir, at_stop: &str) -> (Watched, u32) {
     let set = directory.path().join("set");
     let script =
-        format!("trap {at_term} TERM; echo > {}; while :; do sleep 0.01; done", set.display());
+        format!("trap {at_stop} INT; echo > {}; while :; do sleep 0.01; done", set.display());
     let mut cluster = watch(vec![shell(ready_anyway(), &script)], Restart::Never);
     let pid = cluster.started().await;
     cluster.ready().await;
@@ -266,8 +266,8 @@ async fn a_frozen_child_is_asked_to_stop_too() {
     // It stops in an orderly way, and leaves a trace of that, only if it is woken up.
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
-    let at_term = format!("'echo stopped > {}; exit'", trace.display());
-    let (cluster, pid) = watch_trap(&directory, &at_term).await;
+    let at_stop = format!("'echo stopped > {}; exit'", trace.display());
+    let (cluster, pid) = watch_trap(&directory, &at_stop).await;
     signal(pid, Signal::STOP);
     cluster.stop.stop();
     assert_eq!(cluster.ended().await, Ok(()));

@@ -151,14 +151,14 @@ fn a_call_that_is_late_before_it_began_is_dropped() {
     let (heard, calls) = hand_in(&mut server, late);
     assert!(heard.is_empty() && calls.is_empty());
     // Or became late while the server, which was paused, held it back.
-    server.handle_timeout(now(10_000));
+    server.handle_timeout(now(5_000));
     assert_eq!(server.state(), SelfState::Returned);
     for deadline_ms in [1000, 2500] {
         let held = Forward { deadline_ms, ..forward(client(1), How::Known, epoch(1), false) };
-        server.handle_message(now(10_000), &ROUTER, Message::Forward(held));
+        server.handle_message(now(5_000), &ROUTER, Message::Forward(held));
     }
     drained(&mut server);
-    (0..25).for_each(|turn| server.handle_timeout(now(10_000 + turn * 100)));
+    (0..25).for_each(|turn| server.handle_timeout(now(5_000 + turn * 100)));
     let (_, calls, _) = drained(&mut server);
     assert_eq!((server.state(), calls.len()), (SelfState::Ready, 1));
 }
