@@ -25,6 +25,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// When the event strikes, from the start of the load.
 const STRIKE: Duration = Duration::from_secs(3);
+/// So many of the clients that it will strike are to have a body of 10 MiB under way by then, which
+/// they ask for within as long before: each has its turn in it, at the usual rate.
+const BODIES: usize = 2;
+const UNDER_WAY: Duration = Duration::from_millis(35);
 /// For so long after it answers are looked at in particular; longer where the event takes longer.
 const WINDOW: Duration = Duration::from_secs(2);
 /// How long a frozen server stands still, and a cut lasts.
@@ -46,7 +50,8 @@ const INSIDE: &str = "--inside";
 #[command(after_help = "\
 Latencies begin at the planned time of a request. Of all requests 90% are for items of 4 KiB that
 the client holds, a third of them for each validator, 9% for 1 KiB, 0.8% for 1 MiB and 0.2% for
-10 MiB that it does not hold. A request has failed when it brings an error, or nothing in 10 s.
+10 MiB that it does not hold; and two clients that will be struck ask for 10 MiB just before, so
+that bodies are under way. A request has failed when it brings an error, or nothing in 10 s.
 
 Exit codes: 0 nothing failed, 1 something failed, 2 asked wrongly.")]
 pub(super) struct Arguments {
@@ -188,13 +193,15 @@ async fn one(arguments: &Arguments, event: Event) -> Result<Figures, Failure> {
     let load = failover::Running::start(load).await.map_err(failed)?;
     let start = Instant::from_std(load.start);
     let before = cluster.count().await;
-    sleep_until(start + STRIKE).await;
+    sleep_until(start + STRIKE - UNDER_WAY).await;
     let (victim, of_victim) = most_popular(&load)?;
-    let struck = match event {
+    let struck: Vec<_> = match event {
         Event::None | Event::Rolling => (0..load.clients.len()).collect(),
         Event::Router => (0..load.clients.len()).step_by(cluster.routers().len()).collect(),
-        _ => of_victim.into_iter().collect(),
+        _ => of_victim,
     };
+    struck.iter().take(BODIES).for_each(|client| load.ask_for_longest(*client));
+    sleep_until(start + STRIKE).await;
     let begin = start.elapsed();
     strike(&mut cluster, event, &victim).await?;
     let end = match event {
@@ -204,6 +211,7 @@ async fn one(arguments: &Arguments, event: Event) -> Result<Figures, Failure> {
     sleep_until(start + Duration::from_secs(arguments.seconds.into())).await;
     let samples = load.finish().await.map_err(failed)?;
     let counters = cluster.count().await.since(&before);
+    let struck = struck.into_iter().collect();
     Ok(Figures::new(samples, &Story { window: begin..end, struck, counters }))
 }
 
