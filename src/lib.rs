@@ -32,7 +32,8 @@ pub mod server {
 #[cfg(feature = "client")]
 pub mod client {
     pub use crate::net::client::{
-        Answered, CacheConfig, Client, ClientConfig, ConnectError, Details, Error, Failure,
-        Pending, Reply, ReplyKind, Roots, Statistics, ValidatorKind, ValidatorPolicy,
+        Answered, CacheConfig, CallAnswered, CallReply, CallRequest, Client, ClientConfig,
+        ConnectError, Details, Error, Failure, Pending, Reply, ReplyKind, Roots, Statistics,
+        ValidatorKind, ValidatorPolicy,
     };
 }

@@ -121,6 +121,15 @@ fn the_source_example_serves_from_its_own_code() {
     let replies: Vec<_> =
         twice.json_lines().iter().map(|line| line["reply"].as_str().map(str::to_owned)).collect();
     assert_eq!(replies, [Some("full".into()), Some("use_cached".into())], "{twice:?}");
+    let guest = home.path().join("guest");
+    std::fs::write(&guest, "Ada").expect("it can be written");
+    let guest = guest.to_str().expect("text");
+    let signed = understudy(["call", "--router", &listen, "--body", guest, "/guests"]);
+    assert_eq!((signed.code, signed.text()), (Some(0), "Welcome!\n"), "{signed:?}");
+    let guests = understudy(["get", "--router", &listen, "/guests"]);
+    assert_eq!(guests.text(), "Ada\n");
+    let nobody = understudy(["call", "--router", &listen, "/time"]);
+    assert!(nobody.error(1).contains("refused: only /guests can be called"), "{nobody:?}");
     let missing = understudy(["get", "--router", &listen, "--json", "/nothing"]);
     assert_eq!((missing.code, &missing.json()["reply"]), (Some(1), &"not_found".into()));
 }

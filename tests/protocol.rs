@@ -5,14 +5,14 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use understudy::wire::backplane::{
-    self, Forward, Holding, Holds, How, Message, Purpose, Resume, Role, SelfState, ServerHello,
-    Status, UseCachedBy,
+    self, Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MemberId, MemberUpdate,
+    Message, Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
 };
 use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use understudy::wire::frame::MAX_PAYLOAD;
 use understudy::wire::lane::{
-    Body, BodyStart, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
+    Body, BodyStart, Call, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
 };
 use understudy::wire::session::{Assigned, GoawayReason, Hello, Limits, Welcome};
 use understudy::wire::token::{Token, TokenKeys};
@@ -32,23 +32,19 @@ enum Value {
     Assigned(Assigned),
     Goaway(GoawayReason),
     Get(Get),
+    Call(Call),
     Reply(Reply),
     Body(BodyStart),
     ServerHello(ServerHello),
     ServerWelcome(ServerHello),
     Message(Message),
+    Gossip(Gossip),
     /// A type that is reserved for a later version, and its bytes.
     Reserved(FrameType, Bytes),
 }
 
-const RESERVED: [FrameType; 6] = [
-    FrameType::Batch,
-    FrameType::Call,
-    FrameType::Delta,
-    FrameType::BatchReply,
-    FrameType::CallReply,
-    FrameType::Pull,
-];
+const RESERVED: [FrameType; 4] =
+    [FrameType::Batch, FrameType::Delta, FrameType::BatchReply, FrameType::Pull];
 
 impl Value {
     fn encode(&self) -> Frame {
@@ -58,11 +54,13 @@ impl Value {
             Self::Assigned(assigned) => assigned.encode(),
             Self::Goaway(reason) => reason.encode(),
             Self::Get(get) => get.encode(),
+            Self::Call(call) => call.encode(),
             Self::Reply(reply) => reply.encode(),
             Self::Body(start) => start.encode(),
             Self::ServerHello(hello) => hello.encode(FrameType::ServerHello),
             Self::ServerWelcome(hello) => hello.encode(FrameType::ServerWelcome),
             Self::Message(message) => message.encode(),
+            Self::Gossip(gossip) => gossip.encode(),
             Self::Reserved(kind, payload) => {
                 Frame::build(*kind, MAX_PAYLOAD, |out| out.extend_from_slice(payload))
             }
@@ -85,9 +83,11 @@ impl Value {
             FrameType::Assigned => Self::Assigned(Assigned::decode(payload)?),
             FrameType::Goaway => Self::Goaway(GoawayReason::decode(payload)?),
             FrameType::Get => Self::Get(Get::decode(payload)?),
+            FrameType::Call => Self::Call(Call::decode(payload)?),
             FrameType::Body => Self::Body(BodyStart::decode(payload)?),
             FrameType::ServerHello => Self::ServerHello(ServerHello::decode(payload)?),
             FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode(payload)?),
+            FrameType::Gossip => Self::Gossip(Gossip::decode(payload)?),
             kind if RESERVED.contains(&kind) => Self::Reserved(kind, frame.payload().rest()),
             kind if (kind as u8) < 0x40 => Self::Reply(Reply::decode(&frame)?),
             _ => Self::Message(Message::decode(&frame)?),
@@ -182,6 +182,13 @@ fn session_values() -> Vec<(&'static str, Value)> {
 fn request_values() -> Vec<(&'static str, Value)> {
     let get = |request_id, key, validator| Get { request_id, slot: 300, key, validator };
     let Fingerprint { digest, crc, length } = hello();
+    let call = |idempotent, headers, body| Call {
+        request_id: 11,
+        idempotent,
+        key: key("/orders"),
+        headers,
+        body: Bytes::from_static(body),
+    };
     let reserved =
         |kind, payload: &'static [u8]| Value::Reserved(kind, Bytes::from_static(payload));
     vec![
@@ -190,11 +197,10 @@ fn request_values() -> Vec<(&'static str, Value)> {
         ("get/crc", Value::Get(get(8, None, Validator::Crc { crc, length }))),
         ("get/strong", Value::Get(get(9, Some(key("/a")), Validator::Strong { crc, digest }))),
         ("batch/reserved", reserved(FrameType::Batch, &[10])),
-        ("call/reserved", reserved(FrameType::Call, &[11, 0])),
-        ("call/idempotent", reserved(FrameType::Call, &[11, 1])),
+        ("call/plain", Value::Call(call(false, HeaderBlock::default(), b""))),
+        ("call/idempotent", Value::Call(call(true, plain_text(), b"hello"))),
         ("delta/reserved", reserved(FrameType::Delta, &[7])),
         ("batch-reply/reserved", reserved(FrameType::BatchReply, &[10])),
-        ("call-reply/reserved", reserved(FrameType::CallReply, &[11])),
         ("body/start", Value::Body(BodyStart { request_id: 7, offset: 0 })),
         ("body/later", Value::Body(BodyStart { request_id: 7, offset: 1 << 20 })),
     ]
@@ -205,12 +211,21 @@ fn reply_values() -> Vec<(&'static str, Value)> {
     let full = |tag, headers, body| reply(7, Outcome::Full { tag, headers, body });
     let inline = Body::Inline(Bytes::from_static(b"hello"));
     let unmirrored = Body::Unmirrored { length: 10_000_000_000 };
+    let called = |status, headers, body| reply(11, Outcome::Called { status, headers, body });
     let empty = HeaderBlock::default();
     vec![
         ("use-cached", reply(7, Outcome::UseCached { tag: hello_tag() })),
         ("full/inline", full(hello_tag(), plain_text(), inline)),
         ("full/stream", full(hello_tag(), empty, Body::Stream { length: 1 << 20 })),
         ("full/unmirrored", full(Tag([0; 16]), plain_text(), unmirrored)),
+        (
+            "call-reply/inline",
+            called(201, plain_text(), Body::Inline(Bytes::from_static(b"hello"))),
+        ),
+        (
+            "call-reply/stream",
+            called(200, HeaderBlock::default(), Body::Stream { length: 1 << 20 }),
+        ),
         ("not-found", reply(7, Outcome::NotFound)),
         ("unknown-slot", reply(7, Outcome::UnknownSlot)),
         ("busy", reply(7, Outcome::Busy { retry_after_ms: 1000 })),
@@ -245,7 +260,48 @@ fn hello_values() -> Vec<(&'static str, Value)> {
     vec![
         ("server-hello/router", Value::ServerHello(router(Purpose::Frames))),
         ("server-hello/bodies", Value::ServerHello(router(Purpose::Bodies))),
+        ("server-hello/gossip", Value::ServerHello(router(Purpose::Gossip))),
         ("server-welcome/server", Value::ServerWelcome(server)),
+    ]
+}
+
+fn gossip_values() -> Vec<(&'static str, Value)> {
+    let member = |role, text: &str, address: Option<&str>| MemberId {
+        role,
+        name: name(text),
+        incarnation: 1_700_000_000,
+        address: address.map(|address| address.parse().unwrap()),
+    };
+    let router = || member(Role::Router, "router-1", None);
+    let server = |number: u8| {
+        let address = format!("10.0.0.1{number}:4443");
+        member(Role::Server, &format!("server-{number}"), Some(&address))
+    };
+    let far = || member(Role::Server, "server-3", Some("[2001:db8::3]:4443"));
+    let gossip = |kind, updates| {
+        let (from, to) = (router(), server(1));
+        Value::Gossip(Gossip { from, refuted: 0, to, kind, updates })
+    };
+    let update = |member, refuted, state| MemberUpdate { member, refuted, state };
+    let states = || {
+        vec![
+            update(server(2), 1, GossipState::Alive),
+            update(far(), 0, GossipState::Suspect),
+            update(router(), 0, GossipState::Down),
+        ]
+    };
+    let (number, to) = (7, || server(2));
+    vec![
+        ("gossip/ping", gossip(GossipKind::Ping { number }, vec![])),
+        ("gossip/ack", gossip(GossipKind::Ack { number }, vec![])),
+        ("gossip/ping-request", gossip(GossipKind::PingRequest { number, target: to() }, vec![])),
+        ("gossip/indirect-ping", gossip(GossipKind::IndirectPing { number, origin: to() }, vec![])),
+        ("gossip/indirect-ack", gossip(GossipKind::IndirectAck { number, target: to() }, vec![])),
+        ("gossip/forwarded-ack", gossip(GossipKind::ForwardedAck { number, origin: to() }, vec![])),
+        ("gossip/announce", gossip(GossipKind::Announce, vec![])),
+        ("gossip/feed", gossip(GossipKind::Feed, vec![])),
+        ("gossip/news", gossip(GossipKind::News, states())),
+        ("gossip/down", gossip(GossipKind::Down, vec![])),
     ]
 }
 
@@ -389,6 +445,7 @@ fn values() -> Vec<(&'static str, Value)> {
         answer_values(),
         mirror_values(),
         status_values(),
+        gossip_values(),
     ]
     .into_iter()
     .flatten()
@@ -597,19 +654,18 @@ fn reserved_requests_have_an_answer() {
     let frame = |name: &str| {
         Frame::parse(Bytes::from(vectors[name].clone()), MAX_BACKPLANE_PAYLOAD).unwrap()
     };
-    for name in ["pull/reserved"] {
-        let answer = backplane::answer_reserved(&frame(name)).unwrap().unwrap();
-        let Message::Reply { request_id: 4096, assignment: None, by: None, inner } = answer else {
-            panic!("{name} is answered {answer:?}");
-        };
-        let reply = Reply::decode(&inner).unwrap();
-        assert_eq!(reply.request_id, 4096);
-        assert!(
-            matches!(reply.outcome, Outcome::Error { code: ErrorCode::NotSupported, .. }),
-            "{name} is answered {reply:?}"
-        );
-    }
+    let name = "pull/reserved";
+    let answer = backplane::answer_reserved(&frame(name)).unwrap().unwrap();
+    let Message::Reply { request_id: 4096, assignment: None, by: None, inner } = answer else {
+        panic!("{name} is answered {answer:?}");
+    };
+    let reply = Reply::decode(&inner).unwrap();
+    assert_eq!(reply.request_id, 4096);
+    assert!(
+        matches!(reply.outcome, Outcome::Error { code: ErrorCode::NotSupported, .. }),
+        "{name} is answered {reply:?}"
+    );
     assert_eq!(backplane::answer_reserved(&frame("ping")), Ok(None));
-    assert!(!is_idempotent(&frame("call/reserved")));
+    assert!(!is_idempotent(&frame("call/plain")));
     assert!(is_idempotent(&frame("call/idempotent")) && is_idempotent(&frame("get/slot")));
 }

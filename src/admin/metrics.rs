@@ -98,6 +98,8 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
             ("not_found", replies.not_found),
             ("unknown_slot", replies.unknown_slot),
             ("busy", replies.busy),
+            ("called", replies.called),
+            ("fate_unknown", replies.fate_unknown),
             ("error", replies.error),
         ],
     );
@@ -155,9 +157,11 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         ("forgotten_clients", "Clients forgotten as idle", view.forgotten_clients),
         ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
         ("retrievals", "Retrievals asked of the source", counters.retrievals),
+        ("calls", "Calls given to the source", counters.calls),
     ] {
         sheet.counter(name, help, &plain(value));
     }
+    sheet.gauge("open_calls", "Calls that the source executes now", &plain(view.open_calls as u64));
     sheet.gauge("releases_owed", "Releases not acknowledged yet", &plain(view.debts as u64));
     let help = "Mirror entries by which the alternates of its clients are behind";
     sheet.gauge("mirror_lag_entries", help, &plain(view.lag.entries));

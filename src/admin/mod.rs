@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod members;
 mod metrics;
 mod router;
 mod server;

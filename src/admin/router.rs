@@ -1,5 +1,6 @@
 //! The router's admin pages.
 
+use super::members::{self, MemberEntry};
 use super::{failure, metrics, nowhere, page};
 use crate::assign::Title;
 use crate::net::inspect::{Inspector, Inspectors};
@@ -35,6 +36,7 @@ pub(crate) fn pages(workers: Inspectors<Shell>) -> Router {
 #[derive(Serialize)]
 struct StatusPage {
     servers: Vec<ServerEntry>,
+    members: Vec<MemberEntry>,
     workers: usize,
     clients: usize,
     sessions: usize,
@@ -81,6 +83,8 @@ struct Replies {
     delta: u64,
     not_found: u64,
     busy: u64,
+    called: u64,
+    fate_unknown: u64,
     error: u64,
 }
 
@@ -146,12 +150,17 @@ fn status_page(
     view: &RouterView,
     traffic: &Traffic,
     workers: usize,
+    members: Vec<MemberEntry>,
     address: impl Fn(&Name) -> String,
 ) -> StatusPage {
     let ReplyCounters { use_cached, full, delta, not_found, busy, error, .. } = view.replies;
+    let ReplyCounters { called, fate_unknown, .. } = view.replies;
+    let replies = Replies { use_cached, full, delta, not_found, busy, called, fate_unknown, error };
+    let sent = use_cached + full + delta + not_found + busy + called + fate_unknown + error;
     let ReplyCounters { by_mirror: mirror, by_crc: crc, by_strong: strong, .. } = view.replies;
     StatusPage {
         servers: view.servers.iter().map(|row| server_entry(row, address(&row.name))).collect(),
+        members,
         workers,
         clients: view.clients,
         sessions: view.sessions,
@@ -159,9 +168,9 @@ fn status_page(
         takeovers: view.counters.takeovers,
         hedges: view.counters.hedges,
         resumed_bodies: view.counters.resumed_bodies,
-        replies: Replies { use_cached, full, delta, not_found, busy, error },
+        replies,
         use_cached_by: UseCachedBy { mirror, crc, strong },
-        coalescing: coalescing(use_cached + full + delta + not_found + busy + error, traffic),
+        coalescing: coalescing(sent, traffic),
     }
 }
 
@@ -223,16 +232,16 @@ async fn status(State(workers): Workers) -> Response {
     let names: Vec<_> = view.servers.iter().map(|row| row.name.clone()).collect();
     let look = move |shell: &std::rc::Rc<Shell>| {
         let address = |name: Name| (shell.server_address(&name), name);
-        names.into_iter().map(address).collect::<Vec<_>>()
+        (names.into_iter().map(address).collect::<Vec<_>>(), members::entries(shell.mesh()))
     };
-    let Some(addresses) = first(&workers).look(look).await else {
+    let Some((addresses, members)) = first(&workers).look(look).await else {
         return page::<()>(None);
     };
     let address = |wanted: &Name| {
         let found = addresses.iter().find(|(_, name)| name == wanted);
         found.map_or_else(String::new, |(address, _)| address.clone())
     };
-    page(Some(status_page(&view, &traffic, workers.each().len(), address)))
+    page(Some(status_page(&view, &traffic, workers.each().len(), members, address)))
 }
 
 async fn client(State(workers): Workers, Path(id): Path<String>) -> Response {

@@ -1,5 +1,6 @@
 //! The server's admin pages.
 
+use super::members::{self, MemberEntry};
 use super::{failure, metrics, nowhere, page};
 use crate::cluster::Choice;
 use crate::net::inspect::Inspectors;
@@ -58,9 +59,12 @@ struct StatusPage {
     ready_servers: u64,
     drifted_entries: u64,
     retrievals: u64,
+    calls: u64,
+    open_calls: usize,
     misdirected_requests: u64,
     releases_owed: usize,
     item_bytes: usize,
+    members: Vec<MemberEntry>,
 }
 
 #[derive(Serialize)]
@@ -130,7 +134,12 @@ fn state(state: SelfState) -> &'static str {
     }
 }
 
-fn status_page(view: &ServerView, ready_servers: u64, workers: usize) -> StatusPage {
+fn status_page(
+    view: &ServerView,
+    ready_servers: u64,
+    workers: usize,
+    members: Vec<MemberEntry>,
+) -> StatusPage {
     StatusPage {
         name: view.name.to_string(),
         pid: std::process::id(),
@@ -151,9 +160,12 @@ fn status_page(view: &ServerView, ready_servers: u64, workers: usize) -> StatusP
         ready_servers,
         drifted_entries: view.counters.drifted_entries,
         retrievals: view.counters.retrievals,
+        calls: view.counters.calls,
+        open_calls: view.open_calls,
         misdirected_requests: view.counters.misdirected_requests,
         releases_owed: view.debts,
         item_bytes: view.item_bytes,
+        members,
     }
 }
 
@@ -200,8 +212,11 @@ async fn status(State(workers): Workers) -> Response {
 
 async fn show_status(workers: &Inspectors<Shell>) -> Response {
     let (view, drain) = (view(workers).await, drain::look(workers).await);
-    let both = view.zip(drain);
-    page(both.map(|(view, drain)| status_page(&view, drain.ready_servers, workers.each().len())))
+    let members = workers.each()[0].look(|shell| members::entries(shell.mesh())).await;
+    let all = view.zip(drain).zip(members);
+    page(all.map(|((view, drain), members)| {
+        status_page(&view, drain.ready_servers, workers.each().len(), members)
+    }))
 }
 
 async fn start_drain(State(workers): Workers, headers: HeaderMap) -> Response {

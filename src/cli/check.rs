@@ -77,11 +77,11 @@ fn as_text(path: &Path, checked: &Result<Config, ConfigErrors>) -> String {
 fn summary(config: &Config) -> String {
     match config {
         Config::Router(router) => {
-            let servers = match router.seeds.len() {
-                1 => "1 server".to_owned(),
-                many => format!("{many} servers"),
+            let seeds = match router.seeds.len() {
+                1 => "1 seed".to_owned(),
+                many => format!("{many} seeds"),
             };
-            format!("router {:?}, clients at {}, {servers}", router.name.as_str(), router.listen)
+            format!("router {:?}, clients at {}, {seeds}", router.name.as_str(), router.listen)
         }
         Config::Server(server) => {
             let source = match &server.pool.source {
@@ -146,7 +146,7 @@ key = "backplane-router.key"
     #[test]
     fn a_good_file_is_summed_up() {
         let (checked, said) = checked(ROUTER);
-        assert_eq!(said, "x.toml: ok (router \"router-1\", clients at 127.0.0.1:4433, 1 server)");
+        assert_eq!(said, "x.toml: ok (router \"router-1\", clients at 127.0.0.1:4433, 1 seed)");
         let json = as_json(Path::new("x.toml"), &checked);
         assert_eq!(
             json.to_string(),

@@ -6,8 +6,9 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use super::connection::{Connection, unreachable};
 use super::report::{self, Failure};
-use crate::net::client::{Client, ConnectError, ValidatorPolicy};
+use crate::net::client::{Client, ValidatorPolicy};
 use crate::wire::Key;
 use answers::{Answers, Outcome};
 use plan::Plan;
@@ -37,23 +38,8 @@ pub(super) struct Arguments {
     /// What to get: a path such as `/` or `/items/1k.bin`.
     #[arg(value_name = "KEY")]
     given: Vec<String>,
-    /// A router, by address or name; 4433 is the port that is asked where none is named. With
-    /// several, the next one is asked where one fails.
-    #[arg(long = "router", value_name = "ADDR", default_value = "127.0.0.1:4433")]
-    routers: Vec<String>,
-    /// The CA that signed the routers' certificates (PEM). Needed for routers beyond this machine;
-    /// on it the bundled one is trusted.
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// The name in the routers' certificates, where it is not the one they are called by.
-    #[arg(long, value_name = "NAME")]
-    server_name: Option<String>,
-    /// The pool to ask; the router's first where none is named.
-    #[arg(long, value_name = "NAME")]
-    pool: Option<String>,
-    /// Keeps items and identity in this directory, which is made if need be.
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
     /// What is said of copies in the cache.
     #[arg(long, value_enum, default_value_t)]
     validator: Validator,
@@ -154,18 +140,6 @@ async fn fetch_once(
         if !answers.take(key, pending.wait().await, wants_bytes)? {
             return Ok(false);
         }
-    }
-}
-
-/// Why there is no client, with what to do about it.
-fn unreachable(error: ConnectError) -> Failure {
-    let text = error.to_string();
-    match error {
-        ConnectError::Config { .. } => Failure::Usage(text),
-        ConnectError::Unreachable { .. } if text.ends_with("nobody listens there") => {
-            Failure::Failed(format!("{text}; is it running? 'understudy up' starts one here"))
-        }
-        _ => Failure::Failed(text),
     }
 }
 

@@ -1,14 +1,17 @@
 //! The command line: arguments, wiring, exit codes.
 //!
 //! Every command ends with 0 when it did what it was asked, with 2 when it was asked wrongly, and
-//! with 1 when anything else failed; a failure is one line on standard error.
+//! with 1 when anything else failed; a failure is one line on standard error. (`call` has one more:
+//! 3, when nobody knows.)
 
 // A shell has clocks, threads and sockets; the rules of the pure core end here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod bench;
+mod call;
 mod certs;
 mod check;
+mod connection;
 mod drain;
 mod get;
 mod http;
@@ -55,6 +58,7 @@ struct Cli {
 enum Command {
     Up(up::Arguments),
     Get(get::Arguments),
+    Call(call::Arguments),
     /// Run a router, the part that clients connect to, until it is told to stop
     Router(part::Arguments),
     /// Run a server, the part next to the data, until it is told to stop
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Up(arguments) => up::run(arguments, &log),
         Command::Get(arguments) => get::run(arguments),
+        Command::Call(arguments) => call::run(arguments),
         Command::Router(arguments) => router::run(&arguments),
         Command::Server(arguments) => server::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),

@@ -48,7 +48,7 @@ fn try_run<C, L: Display, S: Display>(
 /// How a process was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// By Ctrl-C, or by `up`: at once.
+    /// By Ctrl-C: at once.
     AtOnce,
     /// By SIGTERM: in good order.
     InOrder,

@@ -27,6 +27,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Deserialize)]
 struct Status {
     servers: Vec<Server>,
+    /// A router of an earlier version names none.
+    #[serde(default)]
+    members: Vec<Member>,
     clients: u64,
     takeovers: u64,
     replies: Replies,
@@ -48,12 +51,25 @@ struct Server {
 }
 
 #[derive(Debug, Deserialize)]
+struct Member {
+    role: String,
+    name: String,
+    address: String,
+    state: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct Replies {
     use_cached: u64,
     full: u64,
     delta: u64,
     not_found: u64,
     busy: u64,
+    /// Routers that are older than calls do not count them.
+    #[serde(default)]
+    called: u64,
+    #[serde(default)]
+    fate_unknown: u64,
     error: u64,
 }
 
@@ -138,10 +154,11 @@ fn render(status: &Status) -> String {
     ];
     let rows: Vec<_> = status.servers.iter().map(row).collect();
     let Status { clients, takeovers, replies, use_cached_by: by, .. } = status;
-    format!(
+    let totals = format!(
         "{}\n\
          clients {clients}, takeovers {takeovers}\n\
-         replies: use_cached {}, full {}, delta {}, not_found {}, busy {}, error {}\n\
+         replies: use_cached {}, full {}, delta {}, not_found {}, busy {}, called {}, \
+         fate_unknown {}, error {}\n\
          use_cached by: mirror {}, crc {}, strong {}\n",
         table::render(&headings, &rows),
         replies.use_cached,
@@ -149,11 +166,26 @@ fn render(status: &Status) -> String {
         replies.delta,
         replies.not_found,
         replies.busy,
+        replies.called,
+        replies.fate_unknown,
         replies.error,
         by.mirror,
         by.crc,
         by.strong,
-    )
+    );
+    if status.members.is_empty() {
+        return totals;
+    }
+    format!("{totals}\n{}", render_members(&status.members))
+}
+
+fn render_members(members: &[Member]) -> String {
+    let headings = ["MEMBER", "ROLE", "ADDRESS", "STATE"].map(|heading| (heading, Align::Left));
+    let row = |Member { role, name, address, state }: &Member| {
+        let address = if address.is_empty() { "-" } else { address };
+        vec![name.clone(), role.clone(), address.to_owned(), state.clone()]
+    };
+    table::render(&headings, &members.iter().map(row).collect::<Vec<_>>())
 }
 
 fn row(server: &Server) -> Vec<String> {
@@ -186,7 +218,8 @@ mod tests {
             {"name": "server-2", "state": "down", "pid": 0}
         ],
         "clients": 19, "takeovers": 4,
-        "replies": {"use_cached": 1, "full": 2, "delta": 3, "not_found": 4, "busy": 5, "error": 6},
+        "replies": {"use_cached": 1, "full": 2, "delta": 3, "not_found": 4, "busy": 5,
+            "called": 10, "fate_unknown": 11, "error": 6},
         "use_cached_by": {"mirror": 7, "crc": 8, "strong": 9}
     }"#;
 
@@ -209,12 +242,28 @@ mod tests {
         ];
         let totals = "
 clients 19, takeovers 4
-replies: use_cached 1, full 2, delta 3, not_found 4, busy 5, error 6
+replies: use_cached 1, full 2, delta 3, not_found 4, busy 5, called 10, fate_unknown 11, error 6
 use_cached by: mirror 7, crc 8, strong 9
 ";
         let lines = table.iter().zip(rest).map(|(left, right)| format!("{left}{right}"));
         assert_eq!(text, lines.collect::<String>() + totals);
         assert_eq!(passed_through(ANSWER.as_bytes()), ANSWER.to_owned() + "\n");
+    }
+
+    #[test]
+    fn members_have_a_table_of_their_own() {
+        let members = r#""members": [
+            {"role": "router", "name": "router-1", "address": "", "state": "self"},
+            {"role": "server", "name": "server-1", "address": "10.0.0.11:4443", "state": "alive"}
+        ], "clients":"#;
+        let answer = ANSWER.replace("\"clients\":", members);
+        let text = render(&parse(admin(), answer.as_bytes()).unwrap());
+        let table = "
+MEMBER    ROLE    ADDRESS         STATE
+router-1  router  -               self
+server-1  server  10.0.0.11:4443  alive
+";
+        assert!(text.ends_with(table), "{text}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! What routers and servers know of the servers, and how they choose among them.
+//! What routers and servers know of each other, and how they choose among the servers.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod board;
 mod choice;
+#[cfg(feature = "server")]
+pub mod membership;
 mod policy;
 mod tally;
 

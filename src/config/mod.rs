@@ -12,8 +12,13 @@
 //!
 #![doc = concat!("```toml\n", include_str!("example-server.toml"), "```")]
 //!
-//! `seeds` may stand at the top of a file or in its `[backplane]`. Listening where other machines
-//! can reach it, or dialling them, is refused with the certificates that are [`bundled`].
+//! `seeds` may stand at the top of a file or in its `[backplane]`. Each is `"address:port"`,
+//! `"name:port"`, or `"dns:name:port"` for a member at each address of a name; names are looked up
+//! again every ten seconds. A member that listens on all addresses (`0.0.0.0`) and does not say
+//! what to advertise is told of by the address from which it reached the first other member. A
+//! router without `listen` in its `[backplane]` dials the others, and cannot be the seed of any.
+//! Listening where other machines can reach it, or dialling them, is refused with the certificates
+//! that are [`bundled`].
 
 #![forbid(unsafe_code)]
 

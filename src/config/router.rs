@@ -59,9 +59,11 @@ pub struct RouterConfig {
     pub backplane: BackplaneFiles,
     /// The protocol versions it speaks, to clients too.
     pub versions: Versions,
-    /// Where servers may dial it (UDP).
+    /// Where other members may dial it (UDP); without one it only dials.
     pub backplane_listen: Option<SocketAddr>,
-    /// Where the servers are, each once; at least one.
+    /// What they are told to dial, if it is another address.
+    pub advertise: Option<SocketAddr>,
+    /// Where other members are, each once; at least one, unless they may dial it.
     pub seeds: Vec<PeerAddress>,
     /// Its pool.
     pub pool: RouterPool,
@@ -171,10 +173,11 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
     let backplane_listen = backplane_section
         .as_ref()
         .and_then(|section| shared::address(section, "listen", "0.0.0.0:4444"));
+    let advertise = backplane_section.as_ref().and_then(shared::advertise);
     let seeds = shared::seeds(root, backplane_section.as_ref());
-    if seeds.is_none() {
+    if seeds.is_none() && backplane_listen.is_none() {
         let what = "seeds is missing".to_owned();
-        let fix = "list the servers' backplane addresses: seeds = [\"127.0.0.1:4443\"]";
+        let fix = "list backplane addresses of servers: seeds = [\"127.0.0.1:4443\"]";
         root.document.problem(None, what, fix);
     }
     let pool = read_pool(root);
@@ -209,6 +212,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         backplane: backplane?,
         versions,
         backplane_listen: backplane_listen.map(|listen| listen.value),
+        advertise,
         seeds: seeds.into_iter().map(|seed| seed.value).collect(),
         pool: pool?,
         token_keys,

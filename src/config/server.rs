@@ -46,11 +46,13 @@ pub struct ServerConfig {
     pub name: Name,
     /// Where routers and other servers come in (UDP).
     pub listen: SocketAddr,
+    /// What they are told to dial, if it is another address.
+    pub advertise: Option<SocketAddr>,
     /// Where its admin pages are (TCP).
     pub admin: Option<SocketAddr>,
     /// Where it stands; an alternate in another zone is preferred.
     pub zone: Option<Name>,
-    /// Where other servers are.
+    /// Where other members are: servers, or routers that listen on the backplane.
     pub seeds: Vec<PeerAddress>,
     /// With so many clients as primary it hands the next new one on.
     pub threshold: u64,
@@ -116,6 +118,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
     if listen.is_none() {
         root.missing("listen", "listen = \"0.0.0.0:4443\"");
     }
+    let advertise = shared::advertise(root);
     let admin = shared::admin(root);
     let zone = shared::name(root, "zone", || None);
     let workers = shared::workers(root);
@@ -128,7 +131,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
     let pool = read_pool(root);
     let (client_idle_timeout, drain_timeout) = read_timeouts(root);
     if let Some(section) = backplane_section {
-        section.finish(|key| (key == "listen").then_some("the whole file, not in [backplane]"));
+        let top = ["listen", "advertise"];
+        section.finish(|key| top.contains(&key).then_some("the whole file, not in [backplane]"));
     }
     root.finish(|key| shared::foreign(key, super::load::ROUTER_KEYS, "a router's configuration"));
 
@@ -138,6 +142,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerConfig> {
     Some(ServerConfig {
         name: name?,
         listen: listen?.value,
+        advertise,
         admin,
         zone,
         seeds: seeds.into_iter().map(|seed| seed.value).collect(),

@@ -199,12 +199,23 @@ pub(super) fn seeds(
             Ok(value) => seeds.push(Located { value, line }),
             Err(why) => {
                 wrong = true;
-                let fix = "write it like \"10.0.0.11:4443\" or \"server-1.internal:4443\"";
+                let fix = "write it like \"10.0.0.11:4443\", \"server-1.internal:4443\" or, for \
+                           all addresses of a name, \"dns:servers.internal:4443\"";
                 document.problem(line, format!("seeds has {text:?}: {why}"), fix);
             }
         }
     }
     (wrong || !seeds.is_empty()).then_some(seeds)
+}
+
+/// The address that other members are told to dial, where it is not the one that is listened on.
+pub(super) fn advertise(section: &Section<'_>) -> Option<SocketAddr> {
+    let Located { value, line } = address(section, "advertise", "10.0.0.11:4443")?;
+    if value.ip().is_unspecified() || value.port() == 0 {
+        let what = format!("{} is {value}, which nobody can dial", section.name_of("advertise"));
+        section.document.problem(line, what, "write the address that other members reach it by");
+    }
+    Some(value)
 }
 
 /// Whether only this machine can reach it.

@@ -104,6 +104,7 @@ fn the_router_example_is_read_in_full() {
         },
         versions: Versions::ALL,
         backplane_listen: Some("10.0.0.2:4444".parse().unwrap()),
+        advertise: Some("192.0.2.2:4444".parse().unwrap()),
         seeds: vec!["10.0.0.11:4443".parse().unwrap(), "server-2.internal:4443".parse().unwrap()],
         pool: RouterPool { name: name("default"), policy: Policy::Next },
         token_keys: router.token_keys.clone(),
@@ -126,9 +127,10 @@ fn the_server_example_is_read_in_full() {
     let expected = ServerConfig {
         name: name("server-1"),
         listen: "10.0.0.11:4443".parse().unwrap(),
+        advertise: Some("192.0.2.11:4443".parse().unwrap()),
         admin: Some("127.0.0.1:4481".parse().unwrap()),
         zone: Some(name("a")),
-        seeds: vec!["10.0.0.12:4443".parse().unwrap()],
+        seeds: vec!["dns:servers.internal:4443".parse().unwrap()],
         threshold: 10_000,
         capacity: 20_000,
         workers: 0,
@@ -265,8 +267,9 @@ source = { dir = "server.pem", freshness = "watch" }
         "x.toml:10: max_item is 2147483648: make it a number of bytes from 1B to 1GiB, such as \
          \"64MiB\"",
         "x.toml:11: tls is unknown: it belongs in a router's configuration; remove it here",
-        "x.toml:12: seeds has \"10.0.0.1\": it has no port: write it like \"10.0.0.11:4443\" or \
-         \"server-1.internal:4443\"",
+        "x.toml:12: seeds has \"10.0.0.1\": it has no port: write it like \"10.0.0.11:4443\", \
+         \"server-1.internal:4443\" or, for all addresses of a name, \
+         \"dns:servers.internal:4443\"",
         "x.toml:12: seeds has a:1 twice: leave one of them",
         "x.toml:12: seeds[2] is an integer: make it a text in quotes",
         "x.toml:13: backplane.key is missing: add key, the path of the key of that certificate",
@@ -302,7 +305,7 @@ fn what_is_missing_is_named() {
             "x.toml: backplane is missing: add [backplane] with ca, cert and key, as 'understudy \
              certs new --out certs' makes them",
             "x.toml: listen is missing: add listen = \"0.0.0.0:4433\"",
-            "x.toml: seeds is missing: list the servers' backplane addresses: seeds = \
+            "x.toml: seeds is missing: list backplane addresses of servers: seeds = \
              [\"127.0.0.1:4443\"]",
             "x.toml:1: tls.cert is missing: add cert = \"server.pem\"",
             "x.toml:1: tls.key is missing: add key = \"server.key\"",
@@ -551,4 +554,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn members_are_told_to_dial_only_what_can_be_dialled() {
+    let said = said(&with("advertise = \"0.0.0.0:4443\"", SERVER));
+    let expected = "x.toml:1: advertise is 0.0.0.0:4443, which nobody can dial: write the address \
+                    that other members reach it by";
+    assert_eq!(said, [expected]);
+}
+
+#[test]
+fn a_router_that_can_be_dialled_needs_no_seeds() {
+    let directory = directory();
+    let text = ROUTER.replace("seeds = [\"127.0.0.1:4443\"]", "")
+        + "listen = \"127.0.0.1:4444\"\nadvertise = \"127.0.0.1:4445\"\n";
+    let Ok(Config::Router(router)) = load_text(directory.path(), &text) else { panic!("{text}") };
+    assert_eq!(router.seeds, []);
+    assert_eq!(router.advertise, Some("127.0.0.1:4445".parse().unwrap()));
 }

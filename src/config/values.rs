@@ -27,13 +27,18 @@ pub(super) fn size_text(bytes: u64) -> String {
     format!("{}{unit}", bytes / factor)
 }
 
-/// Where another member of the backplane listens: an address or a host name, and a port.
+/// What stands before a name that is that of several members.
+const SEVERAL: &str = "dns:";
+
+/// Where other members of the backplane listen: an address or a host name, and a port. It is one
+/// member; or, with `dns:` before a name, one at each address that the name has.
 ///
-/// A host name is looked up when it is dialled, not when the configuration is read.
+/// Names are looked up while the program runs, again and again, not when the configuration is read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerAddress {
     host: String,
     port: u16,
+    several: bool,
 }
 
 impl PeerAddress {
@@ -47,6 +52,16 @@ impl PeerAddress {
         self.port
     }
 
+    /// Whether there is a member at each address of the host.
+    pub fn is_several(&self) -> bool {
+        self.several
+    }
+
+    /// The one address, if it is not a name that has to be looked up.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        Some((self.host.parse::<IpAddr>().ok()?, self.port).into())
+    }
+
     /// Whether it is surely on this machine: a loopback address, or `localhost`.
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
@@ -58,7 +73,7 @@ impl PeerAddress {
 
 impl From<SocketAddr> for PeerAddress {
     fn from(address: SocketAddr) -> Self {
-        Self { host: address.ip().to_string(), port: address.port() }
+        Self { host: address.ip().to_string(), port: address.port(), several: false }
     }
 }
 
@@ -66,8 +81,13 @@ impl FromStr for PeerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("dns:") {
-            return Err("looking up several servers by one name is not available yet".to_owned());
+        if let Some(name) = text.strip_prefix(SEVERAL) {
+            let one: Self = name.parse()?;
+            return match one.literal() {
+                _ if one.several => Err("it has dns: twice".to_owned()),
+                Some(_) => Err("dns: is for a name, and this is an address".to_owned()),
+                None => Ok(Self { several: true, ..one }),
+            };
         }
         if text.parse::<IpAddr>().is_ok() {
             return Err("it has no port".to_owned());
@@ -78,7 +98,7 @@ impl FromStr for PeerAddress {
                 let (host, port) = text.rsplit_once(':').ok_or("it has no port")?;
                 let port = port.parse().map_err(|_| "its port is not a number up to 65535")?;
                 DnsName::try_from(host).map_err(|_| "its host is neither an address nor a name")?;
-                Self { host: host.to_owned(), port }
+                Self { host: host.to_owned(), port, several: false }
             }
         };
         if address.port == 0 {
@@ -90,6 +110,9 @@ impl FromStr for PeerAddress {
 
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.several {
+            f.write_str(SEVERAL)?;
+        }
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
@@ -119,11 +142,18 @@ mod tests {
 
     #[test]
     fn peers_have_a_host_and_a_port() {
-        for text in ["10.0.0.11:4443", "[::1]:4443", "localhost:1", "server-1.internal:65535"] {
-            assert_eq!(text.parse::<PeerAddress>().unwrap().to_string(), text);
+        let good = ["10.0.0.11:4443", "[::1]:4443", "localhost:1", "server-1.internal:65535"];
+        for text in good.into_iter().chain(["dns:servers.internal:4443", "dns:a:1"]) {
+            let peer = text.parse::<PeerAddress>().unwrap();
+            assert_eq!(peer.to_string(), text);
+            assert_eq!(peer.is_several(), text.starts_with("dns:"));
         }
+        let literal = |text: &str| text.parse::<PeerAddress>().unwrap().literal();
+        assert_eq!(literal("[::1]:1"), "[::1]:1".parse().ok());
+        assert_eq!((literal("localhost:1"), literal("dns:localhost:1")), (None, None));
         let bad = ["", "a", "a:", "a:x", "a:65536", "a:0", "10.0.0.1", "::1", "[::1]", ":4443"];
-        for text in bad.into_iter().chain(["dns:a:4443", "a b:1", "http://a:1", "[a]:1"]) {
+        let dns = ["dns:", "dns:a", "dns:10.0.0.1:1", "dns:[::1]:1", "dns:dns:a:1", "dns:a:0"];
+        for text in bad.into_iter().chain(dns).chain(["a b:1", "http://a:1", "[a]:1"]) {
             assert!(text.parse::<PeerAddress>().is_err(), "{text}");
         }
     }

@@ -20,15 +20,14 @@ use std::time::Duration;
 /// How long a peer may take to say who it is.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long to wait before a member is dialled again.
-const REDIAL_DELAY: Duration = Duration::from_millis(100);
-
 /// How a dialled link ended.
 pub(crate) enum Held {
     /// The connection is gone.
     Broke,
     /// There is no use in dialling again.
     NotWanted,
+    /// The same member is linked by another address.
+    Elsewhere,
 }
 
 /// Who this worker is on the backplane.
@@ -58,8 +57,6 @@ type Streams = (quinn::SendStream, FrameReader, ServerHello);
 /// Why a peer was not met.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MeetError {
-    #[error("cannot look up {address}: {error}")]
-    Lookup { address: String, error: std::io::Error },
     #[error("cannot connect: {0}")]
     Connect(#[from] quinn::ConnectError),
     #[error("the connection failed: {0}")]
@@ -86,6 +83,8 @@ pub(crate) enum MeetError {
     Socket(std::io::Error),
     #[error("the peer calls itself {role} {name}, and its certificate does not vouch for that")]
     NotVouchedFor { role: &'static str, name: Name },
+    #[error("{expected} was said to be there, and {role} {name} is")]
+    Another { expected: Name, role: &'static str, name: Name },
 }
 
 impl Identity {
@@ -110,7 +109,7 @@ impl Identity {
         address: SocketAddr,
         purpose: Purpose,
     ) -> Result<Met, MeetError> {
-        let connecting = endpoint.connect_with(config, address, tls::dial_name(Role::Server))?;
+        let connecting = endpoint.connect_with(config, address, dial_name(purpose))?;
         let connection = connecting.await?;
         let meeting = async {
             let (mut send, receive) = connection.open_bi().await?;
@@ -121,6 +120,17 @@ impl Identity {
             Ok((send, frames, peer))
         };
         self.meet(connection.clone(), meeting).await
+    }
+
+    /// Connects to worker 0 of a member, whatever its role.
+    pub(crate) async fn dial_any(
+        &self,
+        dialling: &Dialling,
+        address: SocketAddr,
+        purpose: Purpose,
+    ) -> Result<Met, MeetError> {
+        let (endpoint, config) = dialling.to_worker(0, purpose)?;
+        self.dial(&endpoint, config, address, purpose).await
     }
 
     /// Connects to every worker of a member, in the order of their numbers.
@@ -204,6 +214,14 @@ pub(crate) fn version_with(links: &[Met]) -> u64 {
     links.iter().map(|met| met.version).min().unwrap_or(OLDEST_VERSION)
 }
 
+/// Gossip is for routers and servers, all else for servers.
+fn dial_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Frames | Purpose::Bodies => tls::dial_name(Role::Server),
+        Purpose::Gossip => tls::ANY_MEMBER,
+    }
+}
+
 async fn read_hello(frames: &mut FrameReader, kind: FrameType) -> Result<ServerHello, MeetError> {
     let frame = frames.next().await?.filter(|frame| frame.kind() == kind);
     Ok(ServerHello::decode(frame.ok_or(MeetError::NoHello)?.payload())?)
@@ -211,6 +229,7 @@ async fn read_hello(frames: &mut FrameReader, kind: FrameType) -> Result<ServerH
 
 /// How one worker dials other members.
 pub(crate) struct Dialling {
+    local: SocketAddr,
     endpoints: RefCell<DiallingEndpoints>,
     crypto: Arc<QuicClientConfig>,
     frames: Arc<TransportConfig>,
@@ -221,11 +240,17 @@ impl Dialling {
     /// Dials from `local`, whatever its port.
     pub(crate) fn new(local: SocketAddr, crypto: Arc<QuicClientConfig>) -> Self {
         Self {
+            local,
             endpoints: RefCell::new(DiallingEndpoints::new(local)),
             crypto,
             frames: endpoint::backplane_transport(),
             bodies: endpoint::backplane_body_transport(),
         }
+    }
+
+    /// Whether an address is of a family that can be dialled from here.
+    pub(crate) fn can_reach(&self, address: &SocketAddr) -> bool {
+        self.local.is_ipv6() || address.is_ipv4()
     }
 
     /// From where, and how, a given worker of a member is dialled.
@@ -239,7 +264,7 @@ impl Dialling {
         let crypto: Arc<QuicClientConfig> = Arc::clone(&self.crypto);
         let mut config = quinn::ClientConfig::new(crypto);
         config.transport_config(Arc::clone(match purpose {
-            Purpose::Frames => &self.frames,
+            Purpose::Frames | Purpose::Gossip => &self.frames,
             Purpose::Bodies => &self.bodies,
         }));
         config.initial_dst_cid_provider(initial_id_of(place));
@@ -265,30 +290,6 @@ pub(crate) async fn first_closed(connections: &[quinn::Connection]) -> quinn::Co
     .await
 }
 
-/// Holds a link to the member at one address for as long as `hold` wants it: dials again, a moment
-/// after it broke or could not be made.
-pub(crate) async fn keep_link(
-    address: &str,
-    mut hold: impl AsyncFnMut() -> Result<Held, MeetError>,
-) {
-    let mut last_complaint = String::new();
-    loop {
-        match hold().await {
-            Ok(Held::Broke) => last_complaint.clear(),
-            Ok(Held::NotWanted) => return,
-            Err(error) => {
-                // Each reason once, not ten times a second.
-                let complaint = error.to_string();
-                if complaint != last_complaint {
-                    tracing::warn!(%address, %error, "a server cannot be reached");
-                    last_complaint = complaint;
-                }
-            }
-        }
-        tokio::time::sleep(REDIAL_DELAY).await;
-    }
-}
-
 /// Closes a connection with a reason that the peer can show.
 pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
     connection.close(quinn::VarInt::from_u32(code as u32), reason.as_bytes());
@@ -299,11 +300,4 @@ pub(crate) fn refuse(connection: &quinn::Connection, error: &ReadFrameError) {
     if matches!(error, ReadFrameError::Decode(_) | ReadFrameError::CutShort) {
         close(connection, CloseCode::ProtocolViolation, &error.to_string());
     }
-}
-
-/// The first address that a "host:port" stands for.
-pub(crate) async fn look_up(address: &str) -> Result<SocketAddr, MeetError> {
-    let failed = |error| MeetError::Lookup { address: address.to_owned(), error };
-    let mut found = tokio::net::lookup_host(address).await.map_err(failed)?;
-    found.next().ok_or_else(|| failed(std::io::Error::other("it has no address")))
 }

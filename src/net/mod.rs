@@ -15,6 +15,8 @@ pub(crate) mod frames;
 #[cfg(feature = "server")]
 pub(crate) mod inspect;
 #[cfg(feature = "server")]
+pub(crate) mod membership;
+#[cfg(feature = "server")]
 pub(crate) mod outbox;
 #[cfg(feature = "server")]
 pub(crate) mod router;

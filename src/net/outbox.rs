@@ -103,9 +103,14 @@ impl Outbox {
         self.flush();
     }
 
+    /// Whether the peer has left more unread than anybody should add to.
+    pub(crate) fn is_high(&self) -> bool {
+        self.pile() > HIGH_WATER
+    }
+
     /// Waits until the peer has read enough of what it was sent.
     pub(crate) async fn low_water(&self) {
-        while self.pile() > HIGH_WATER && !self.0.closed.get() {
+        while self.is_high() && !self.0.closed.get() {
             self.0.drained.notified().await;
         }
     }

@@ -15,7 +15,7 @@ mod pem;
 mod tests;
 
 #[cfg(feature = "server")]
-pub(crate) use backplane::{Backplane, dial_name, peer_may_be};
+pub(crate) use backplane::{ANY_MEMBER, Backplane, dial_name, peer_may_be};
 pub(crate) use error::TlsError;
 #[cfg(feature = "server")]
 pub(crate) use pem::private_key;

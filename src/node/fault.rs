@@ -27,8 +27,6 @@ pub enum Fault {
     DrainForgetsClient,
     /// A primary keeps an alternate that drains.
     KeepsDrained,
-    /// A client is handed over while its mirror is still being sent.
-    HandsOverEarly,
 }
 
 /// Which mistake to make, if any.

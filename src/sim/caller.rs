@@ -1,48 +1,17 @@
 //! Clients that write their frames by hand: calls, and gets that no library would send.
-//!
-//! A call's body is its number. Servers of this version answer that calls are not supported, and
-//! that answer stands for the call's execution: one that may not be repeated is executed at most
-//! once, whatever breaks, and never after its client was told that it was not.
 
+use super::calls::Told;
 use super::checks::Check;
 use super::cluster::World;
 use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
-use crate::node::server::Link;
-use crate::wire::backplane::Message;
-use crate::wire::codec::put;
-use crate::wire::frame::MAX_PAYLOAD;
-use crate::wire::lane::{CALL_IDEMPOTENT, ErrorCode, Get, Outcome, Reply, Validator};
+use crate::wire::lane::{CALL_VERSION, Call, ErrorCode, Get, Outcome, Reply, Validator};
 use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Welcome};
-use crate::wire::{ClientId, Digest, Frame, FrameType, Time};
-use bytes::{Buf, BufMut, Bytes};
+use crate::wire::{ClientId, Digest, Frame, FrameType, HeaderBlock, Time};
+use bytes::Bytes;
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// What became of a call.
-#[derive(Clone, Copy, Debug, Default)]
-struct Call {
-    repeatable: bool,
-    executions: u32,
-    /// The client was told that it was not executed.
-    disowned: bool,
-}
-
-/// All calls ever made.
-#[derive(Debug, Default)]
-pub(super) struct CallLedger {
-    calls: BTreeMap<u64, Call>,
-    /// Calls that were delivered, by server, link and number.
-    delivered: BTreeMap<(usize, Link, u64), u64>,
-}
-
-impl CallLedger {
-    /// What was delivered to a run of a server that has ended is not executed any more.
-    pub(super) fn forget_server(&mut self, place: usize) {
-        self.delivered.retain(|(server, ..), _| *server != place);
-    }
-}
 
 /// A client that writes its frames by hand.
 #[derive(Default)]
@@ -50,6 +19,8 @@ pub(super) struct Caller {
     connection: Option<ConnectionId>,
     token: Option<Bytes>,
     pub(super) client: Option<ClientId>,
+    /// Of the protocol, in the last session.
+    version: u64,
     /// Requests without a reply, and the call that each is, if it is one.
     pub(super) open: BTreeMap<u64, (Time, Option<u64>)>,
     next_request: u64,
@@ -117,7 +88,7 @@ impl World {
         if self.callers[place].open.len() as u64 >= self.plan.in_flight {
             return;
         }
-        if self.random.random_bool(0.6) {
+        if self.random.random_bool(0.6) && self.callers[place].version >= CALL_VERSION {
             let repeatable = self.random.random_bool(0.2);
             self.call(place, id, repeatable);
         } else {
@@ -128,21 +99,18 @@ impl World {
     /// Makes one call that may not be repeated, which a server must answer.
     pub(super) fn make_last_call(&mut self, place: usize) {
         match self.callers[place].connection {
+            Some(_) if self.callers[place].version < CALL_VERSION => {}
             Some(id) => self.callers[place].last_call = Some(self.call(place, id, false)),
             None => self.fail(Check::Rest, format!("caller {place} has no connection")),
         }
     }
 
     fn call(&mut self, place: usize, id: ConnectionId, repeatable: bool) -> u64 {
-        let (number, now) = (self.fresh_number(), self.now);
-        self.calls.calls.insert(number, Call { repeatable, ..Call::default() });
+        let ((number, body), now) = (self.new_call(repeatable), self.now);
         let request_id = self.callers[place].next_request;
         self.callers[place].next_request += 1;
-        let frame = Frame::build(FrameType::Call, MAX_PAYLOAD, |out| {
-            put::varint(out, request_id);
-            out.put_u8(if repeatable { CALL_IDEMPOTENT } else { 0 });
-            out.put_u64(number);
-        });
+        let (key, headers) = (Self::called_key(), HeaderBlock::default());
+        let frame = Call { request_id, idempotent: repeatable, key, headers, body }.encode();
         self.trace.line(now, || format!("caller {place} calls {number} as {request_id}"));
         self.callers[place].open.insert(request_id, (now, Some(number)));
         self.send_frame(id, DIALLER, Stream::Lane, &frame);
@@ -183,6 +151,7 @@ impl World {
                 FrameType::Welcome => match Welcome::decode(frame.payload()) {
                     Ok(welcome) => {
                         caller.client = Some(welcome.client);
+                        caller.version = welcome.version;
                         caller.token = Some(welcome.token);
                     }
                     Err(error) => self.fail(Check::Codec, error.to_string()),
@@ -210,67 +179,20 @@ impl World {
         let Some(number) = call else {
             return;
         };
-        let refused = matches!(
-            &outcome,
-            Outcome::Busy { .. } | Outcome::Error { code: ErrorCode::Unavailable, .. }
-        );
-        let served = matches!(&outcome, Outcome::Error { code: ErrorCode::NotSupported, .. });
+        let told = match &outcome {
+            Outcome::Called { .. } => Told::Answered,
+            Outcome::Error { code: ErrorCode::Source, .. } => Told::Failed,
+            Outcome::Error { code: ErrorCode::Refused, .. } => Told::Refused,
+            Outcome::Busy { .. } | Outcome::Error { code: ErrorCode::Unavailable, .. } => {
+                Told::NotSent
+            }
+            Outcome::FateUnknown => Told::Nothing,
+            other => return self.fail(Check::Codec, format!("call {number} got {other:?}")),
+        };
+        let served = matches!(told, Told::Answered | Told::Failed | Told::Refused);
         if self.callers[place].last_call == Some(number) && !served {
             self.fail(Check::Rest, format!("call {number} got {outcome:?} at rest"));
         }
-        let Some(call) = self.calls.calls.get_mut(&number) else {
-            return;
-        };
-        call.disowned = refused;
-        if !call.repeatable && refused && call.executions > 0 {
-            let what = format!("call {number} was executed, and its client got {outcome:?}");
-            self.fail(Check::CallDisowned, what);
-        }
-    }
-
-    /// Notes a call on its way into a server. Returns the client whose message it is.
-    pub(super) fn note_delivery(
-        &mut self,
-        place: usize,
-        link: &Link,
-        message: &Message,
-    ) -> Option<ClientId> {
-        match message {
-            Message::Forward(forward) => {
-                if forward.inner.kind() == FrameType::Call {
-                    let bytes = forward.inner.bytes();
-                    let number = (&bytes[bytes.len() - 8..]).get_u64();
-                    let at = (place, link.clone(), forward.request_id);
-                    self.calls.delivered.insert(at, number);
-                }
-                Some(forward.client)
-            }
-            Message::Mirror { client, .. } => Some(*client),
-            _ => None,
-        }
-    }
-
-    /// Notes that a server has executed a call, if it is one that it answers.
-    pub(super) fn note_answer(&mut self, place: usize, to: &Link, request_id: u64, reply: &Reply) {
-        let at = (place, to.clone(), request_id);
-        let Some(number) = self.calls.delivered.remove(&at) else {
-            return;
-        };
-        if matches!(reply.outcome, Outcome::Busy { .. }) {
-            return;
-        }
-        let Some(call) = self.calls.calls.get_mut(&number) else {
-            return;
-        };
-        call.executions += 1;
-        let call = *call;
-        if !call.repeatable && call.executions > 1 {
-            let what = format!("call {number} was executed {} times", call.executions);
-            self.fail(Check::CallRepeated, what);
-        }
-        if !call.repeatable && call.disowned {
-            let what = format!("call {number} was executed after its client was told it was not");
-            self.fail(Check::CallDisowned, what);
-        }
+        self.note_told(number, told);
     }
 }

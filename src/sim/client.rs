@@ -1,5 +1,6 @@
 //! Processes of the client library: machine, disk, and an application that asks for items.
 
+use super::calls::{CallTicket, is_answer};
 use super::checks::Check;
 use super::cluster::World;
 use super::disk::Disk;
@@ -7,7 +8,7 @@ use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
 use super::plan::pick;
 use super::story::Stage;
-use crate::node::client::{Client, Config, Output, ValidatorPolicy};
+use crate::node::client::{Client, Config, Output};
 use crate::wire::lane::BodyStart;
 use crate::wire::{ClientId, Epoch, Frame, Key, Time};
 use bytes::Bytes;
@@ -47,6 +48,7 @@ pub(super) struct ClientProcess {
     dialled: Option<ConnectionId>,
     pub(super) disk: Disk,
     pub(super) tickets: BTreeMap<u64, Ticket>,
+    pub(super) calls: BTreeMap<u64, CallTicket>,
     /// Keys that are being asked for, since when: a further get shares the answer.
     pub(super) shared: BTreeMap<Key, Time>,
     /// The highest epoch that this run has seen.
@@ -65,6 +67,7 @@ impl ClientProcess {
             dialled: None,
             disk,
             tickets: BTreeMap::new(),
+            calls: BTreeMap::new(),
             shared: BTreeMap::new(),
             seen: None,
             cloned,
@@ -123,6 +126,7 @@ impl World {
         process.connection = None;
         process.dialled = None;
         process.tickets.clear();
+        process.calls.clear();
         process.shared.clear();
         process.seen = None;
         process.disk.lose_tail(lost);
@@ -229,7 +233,7 @@ impl World {
         self.trace.bytes(&bytes);
         let who = Host::Client(place);
         self.trace.got(self.now, who, "router", &(start, bytes.len(), whole));
-        if whole && start.is_some() && !self.source.ever_was_body(&bytes) {
+        if whole && start.is_some() && !self.source.ever_was_body(&bytes) && !is_answer(&bytes) {
             let what = format!("client {place} got {} bytes that never were an item", bytes.len());
             return self.fail(Check::Body, what);
         }
@@ -276,6 +280,7 @@ impl World {
                 self.give_up(ended.expect("a connection, or an attempt"), DIALLER);
             }
             Output::Answer(answer) => self.take_answer(place, answer),
+            Output::Called(answer) => self.take_call_answer(place, &answer),
             Output::Load { slot } => {
                 let life = self.life(host);
                 let delay = self.between(0, 5);
@@ -298,22 +303,5 @@ impl World {
         if let Some(id) = self.clients[place].connection {
             self.send_frame(id, DIALLER, stream, frame);
         }
-    }
-
-    /// Asks for an item.
-    pub(super) fn get(
-        &mut self,
-        place: usize,
-        key: &Key,
-        policy: ValidatorPolicy,
-        expected: Expected,
-    ) {
-        let (ticket, now) = (self.fresh_number(), self.now);
-        let process = &mut self.clients[place];
-        let since = *process.shared.entry(key.clone()).or_insert(now);
-        let asked = Ticket { key: key.clone(), asked: now, since, expected };
-        self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
-        process.tickets.insert(ticket, asked);
-        self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
     }
 }

@@ -1,6 +1,7 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
-use super::caller::{CallLedger, Caller};
+use super::caller::Caller;
+use super::calls::CallLedger;
 use super::checks::Check;
 use super::client::ClientProcess;
 use super::events::Event;
@@ -52,8 +53,8 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) planted: Planted,
     pub(super) stage: Stage,
-    /// The server that drains while nothing else happens.
-    pub(super) drained: Option<usize>,
+    /// The servers that drain while nothing else happens.
+    pub(super) drained: Vec<usize>,
     events: BTreeMap<(Time, u64), Event>,
     next_number: u64,
     processes: BTreeMap<Host, Process>,
@@ -85,7 +86,7 @@ impl World {
             plan,
             planted,
             stage: Stage::Begin,
-            drained: None,
+            drained: Vec::new(),
             events: BTreeMap::new(),
             next_number: 0,
             processes: BTreeMap::new(),
@@ -244,10 +245,7 @@ impl World {
         process.running = false;
         process.inbox.clear();
         match host {
-            Host::Server(place) => {
-                self.servers[place].stop();
-                self.calls.forget_server(place);
-            }
+            Host::Server(place) => self.servers[place].stop(),
             Host::Router(place) => self.routers[place].stop(),
             Host::Client(place) => self.stop_client(place),
             Host::Caller(place) => self.callers[place].stop(),

@@ -22,6 +22,19 @@ impl World {
         self.schedule(length, Event::Undrain { place });
     }
 
+    /// Drains a server until the story's rest, and another one at the same time where that leaves
+    /// enough of them: they must not hand clients to and fro.
+    pub(super) fn drain_for_good(&mut self, place: usize) {
+        self.drained.push(place);
+        self.drain(place);
+        if self.servers.len() > 3 {
+            let place = (place + 1) % self.servers.len();
+            self.drained.push(place);
+            let delay = self.between(0, 3);
+            self.schedule(delay, Event::Drain { place });
+        }
+    }
+
     /// Has a server hand over all its clients.
     pub(super) fn drain(&mut self, place: usize) {
         self.trace.line(self.now, || format!("#### server {place} drains"));

@@ -4,7 +4,7 @@ use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use super::story::Stage;
 use crate::mirror::Version;
-use crate::node::server::Retrieved;
+use crate::node::server::{Called, Retrieved};
 use crate::wire::{ClientId, Key, Time};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,10 @@ pub(super) enum Event {
         retrieved: Retrieved,
         fresh_for: Duration,
     },
+    /// The source executes a call.
+    Execute { host: Host, life: u64, worker: usize, ticket: u64, number: u64 },
+    /// The source has answered a call.
+    Called { host: Host, life: u64, worker: usize, ticket: u64, called: Called },
     /// Bytes were read from a client's disk.
     Loaded { host: Host, life: u64, slot: u32 },
     /// A client's application does something.
@@ -62,6 +66,8 @@ pub(super) enum Event {
     Thaw { host: Host },
     /// A host can be reached again.
     Heal { host: Host },
+    /// A server drains.
+    Drain { place: usize },
     /// A server that drained takes clients again.
     Undrain { place: usize },
     /// A server is told to stop.
@@ -91,6 +97,8 @@ impl World {
             | Event::Admitted { host, .. }
             | Event::Look { host, .. }
             | Event::Retrieved { host, .. }
+            | Event::Execute { host, .. }
+            | Event::Called { host, .. }
             | Event::Loaded { host, .. }
             | Event::Work { host, .. }
             | Event::Stop { host, .. } => Some(*host),
@@ -99,6 +107,7 @@ impl World {
             | Event::Start { .. }
             | Event::Thaw { .. }
             | Event::Heal { .. }
+            | Event::Drain { .. }
             | Event::Undrain { .. }
             | Event::Roll { .. }
             | Event::Stage => None,
@@ -122,6 +131,8 @@ impl World {
             | Event::Admitted { host, life, .. }
             | Event::Look { host, life, .. }
             | Event::Retrieved { host, life, .. }
+            | Event::Execute { host, life, .. }
+            | Event::Called { host, life, .. }
             | Event::Loaded { host, life, .. }
             | Event::Work { host, life }
             | Event::Stop { host, life, .. } => ended(*host, *life),
@@ -164,6 +175,12 @@ impl World {
             Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
                 self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
             }
+            Event::Execute { host, worker, ticket, number, .. } => {
+                self.execute(host, worker, ticket, number);
+            }
+            Event::Called { host, worker, ticket, called, .. } => {
+                self.hand_in_called(host, worker, ticket, called);
+            }
             Event::Loaded { host, slot, .. } => self.hand_in_loaded(host, slot),
             Event::Work { host, .. } => self.work(host),
             Event::Change => self.change_item(),
@@ -171,6 +188,7 @@ impl World {
             Event::Start { host } => self.start(host),
             Event::Thaw { host } => self.thaw(host),
             Event::Heal { host } => self.heal(host),
+            Event::Drain { place } => self.drain(place),
             Event::Undrain { place } => self.undrain(place),
             Event::Roll { place } => {
                 if self.stage == Stage::Rough {

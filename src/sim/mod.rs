@@ -17,6 +17,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod caller;
+mod calls;
 mod checks;
 mod client;
 mod cluster;

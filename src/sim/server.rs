@@ -259,7 +259,11 @@ impl World {
             self.trace.bytes(frame.bytes());
             let who = (&self.servers[place].name, worker);
             self.trace.got(self.now, who, &link, &message);
-            let client = self.note_delivery(place, &link, &message);
+            let client = match &message {
+                Message::Forward(forward) => Some(forward.client),
+                Message::Mirror { client, .. } => Some(*client),
+                _ => None,
+            };
             self.with_server(seat, |machine, now| machine.handle_message(now, &link, message));
             if let Some(client) = client {
                 self.check_mirror(seat, &client);
@@ -277,7 +281,6 @@ impl World {
                 self.send_to_link(seat, &to, |out| out.push(&frame));
             }
             Output::Reply { to, request_id, assignment, by, reply } => {
-                self.note_answer(seat.0, &to, request_id, &reply);
                 self.send_to_link(seat, &to, |out| {
                     gather_reply(out, request_id, assignment.as_deref(), by, &reply);
                 });
@@ -287,6 +290,11 @@ impl World {
                 let rest = version.body().slice(offset as usize..);
                 self.send_body(seat, &to, start, &rest, Bytes::new());
             }
+            Output::SendAnswer { to, request_id, body } => {
+                let start = BodyStart { request_id, offset: 0 };
+                self.send_body(seat, &to, start, &body, Bytes::new());
+            }
+            Output::Call { ticket, request } => self.give_call(seat, ticket, &request),
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 let opened = self.server(seat).and_then(|it| it.opened.remove(&ticket));
                 if let Some(version) = opened {

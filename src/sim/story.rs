@@ -54,7 +54,7 @@ impl World {
             Stage::Begin => (Stage::Rough, self.begin_rough()),
             Stage::Warm => (Stage::Struck, self.strike()),
             Stage::Rough | Stage::Struck => {
-                if let Some(place) = self.drained.take() {
+                for place in std::mem::take(&mut self.drained) {
                     self.check_drained(place);
                 }
                 (Stage::Settling, self.settle())
@@ -105,8 +105,8 @@ impl World {
         3 * second
     }
 
-    /// One server, or one router if there is another, fails in one way, and is back later; or a
-    /// server is drained.
+    /// One server fails in one way, and is back later, or is drained; or one router fails, if there
+    /// is another.
     fn strike(&mut self) -> Duration {
         if self.routers.len() > 1 && self.random.random_bool(0.5) {
             self.router_failed = true;
@@ -115,12 +115,9 @@ impl World {
         } else {
             let place = self.random.random_range(0..self.servers.len());
             match self.random.random_range(0..10) {
-                0..6 => self.fail_server(place),
-                6..8 => self.restart_gently(place),
-                _ => {
-                    self.drain(place);
-                    self.drained = Some(place);
-                }
+                0..5 => self.fail_server(place),
+                5..7 => self.restart_gently(place),
+                _ => self.drain_for_good(place),
             }
         }
         for place in 0..self.clients.len() {
@@ -192,6 +189,7 @@ impl World {
                 let policy = self.random_policy();
                 self.get(place, key, policy, Expected::Answer);
             }
+            self.call_of_client(place, Expected::Answer);
         }
         for place in 0..self.callers.len() {
             self.make_last_call(place);
@@ -231,6 +229,9 @@ impl World {
             if let Some(ticket) = open {
                 let what = format!("client {place} waits for {}", ticket.key);
                 self.fail(Check::Rest, what);
+            }
+            if !self.clients[place].calls.is_empty() {
+                self.fail(Check::Rest, format!("client {place} waits for a call"));
             }
         }
     }

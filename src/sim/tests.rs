@@ -123,9 +123,3 @@ fn a_drain_that_forgets_clients_is_found() {
 fn an_alternate_that_is_kept_though_it_drains_is_found() {
     assert_eq!(found_by(Fault::KeepsDrained), Check::Drain);
 }
-
-#[test]
-fn a_client_that_is_handed_over_before_its_mirror_is_found() {
-    let check = found_by(Fault::HandsOverEarly);
-    assert!(matches!(check, Check::Drain | Check::Failover | Check::Rest), "by {check}");
-}

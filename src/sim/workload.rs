@@ -1,12 +1,13 @@
 //! What applications and the owner of the items do.
 
-use super::client::Expected;
+use super::client::{Expected, Ticket};
 use super::cluster::World;
 use super::events::Event;
 use super::network::Host;
 use super::plan::{Mood, pick};
 use super::story::Stage;
 use crate::node::client::ValidatorPolicy;
+use crate::wire::Key;
 use rand::RngExt;
 
 impl World {
@@ -15,6 +16,7 @@ impl World {
         match (self.stage, host) {
             (Stage::Begin | Stage::Rough, Host::Client(place)) => {
                 self.check_overdue(place);
+                self.check_overdue_calls(place);
                 self.ask_some(place);
                 self.work_again(host);
             }
@@ -48,6 +50,7 @@ impl World {
             let policy = self.random_policy();
             self.get(place, &key, policy, Expected::Anything);
         }
+        self.call_now_and_then(place);
     }
 
     fn ask_for(&mut self, place: usize, expected: Expected) {
@@ -72,6 +75,23 @@ impl World {
                 if with_crc { ValidatorPolicy::Crc } else { ValidatorPolicy::None },
             ],
         )
+    }
+
+    /// Asks for an item.
+    pub(super) fn get(
+        &mut self,
+        place: usize,
+        key: &Key,
+        policy: ValidatorPolicy,
+        expected: Expected,
+    ) {
+        let (ticket, now) = (self.fresh_number(), self.now);
+        let process = &mut self.clients[place];
+        let since = *process.shared.entry(key.clone()).or_insert(now);
+        let asked = Ticket { key: key.clone(), asked: now, since, expected };
+        self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
+        process.tickets.insert(ticket, asked);
+        self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
     }
 
     /// An item changes.

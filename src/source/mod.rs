@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::mirror::Version;
+pub use crate::node::server::{CallRequest, CallResponse};
 #[cfg(unix)]
 pub use directory::{Directory, DirectoryOptions, OpenError};
 pub use sample::Sample;
@@ -22,7 +23,8 @@ pub use sample::Sample;
 /// Items by key. Asked for every request (freshness `always`), unless it says itself that an answer
 /// holds for longer, so that what a client is told is what the source holds now.
 ///
-/// A server owns its source and calls it from its workers: `retrieve` must not block the thread.
+/// A server owns its source and asks it from its workers: neither `retrieve` nor `call` may block
+/// the thread.
 pub trait Source: Send + Sync + 'static {
     /// Retrieves the item that `key` names.
     ///
@@ -34,6 +36,22 @@ pub trait Source: Send + Sync + 'static {
         key: &Key,
         known: Option<&Version>,
     ) -> impl Future<Output = Result<Retrieved, SourceError>> + Send;
+
+    /// Does what a client wants done, and answers.
+    ///
+    /// A call that is not idempotent comes at most once, whatever breaks: to one source of the
+    /// pool, and never again. An idempotent one may come again, also while it is being executed,
+    /// and also to another server's source. Answers are neither mirrored nor cached. A client that
+    /// gave up meanwhile is no reason to stop: this future is run to its end.
+    ///
+    /// Unless you say otherwise, calls are refused.
+    fn call(
+        &self,
+        request: CallRequest,
+    ) -> impl Future<Output = Result<CallResponse, SourceError>> + Send {
+        let _ = request;
+        async { Err(SourceError::Refused("this source takes no calls".to_owned())) }
+    }
 
     /// For how long after it was asked the source's answer for `key` may be given again without
     /// asking: forever for what never changes. Zero, unless you say otherwise, has it asked every
@@ -76,10 +94,11 @@ pub trait BodyReader: Send + 'static {
 /// Why a source could not answer. It reaches the client as an ERROR frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// The key, or what it names, may not be read. The client's fault.
+    /// The key, or what it names, may not be read or called. The client's fault.
     #[error("refused: {0}")]
     Refused(String),
-    /// The source failed. Not the client's fault; asking again may help.
+    /// The source failed. Not the client's fault; asking again may help. A call may have been
+    /// executed in part: say so where it matters.
     #[error("the source failed: {0}")]
     Failed(String),
 }
@@ -96,6 +115,12 @@ pub trait ErasedSource: Send + Sync + 'static {
         known: Option<&'a Version>,
     ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>>;
 
+    /// As [`Source::call`].
+    fn call(
+        &self,
+        request: CallRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<CallResponse, SourceError>> + Send + '_>>;
+
     /// As [`Source::fresh_for`].
     fn fresh_for(&self, key: &Key) -> Duration;
 }
@@ -107,6 +132,13 @@ impl<S: Source> ErasedSource for S {
         known: Option<&'a Version>,
     ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>> {
         Box::pin(Source::retrieve(self, key, known))
+    }
+
+    fn call(
+        &self,
+        request: CallRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<CallResponse, SourceError>> + Send + '_>> {
+        Box::pin(Source::call(self, request))
     }
 
     fn fresh_for(&self, key: &Key) -> Duration {

@@ -1,14 +1,17 @@
 //! The built-in sample: what is served when nothing else is named.
 
-use super::{Retrieved, Source, SourceError, Version};
+use super::{CallRequest, CallResponse, Retrieved, Source, SourceError, Version};
 use crate::wire::{HeaderBlock, HeaderName, Key};
 use bytes::Bytes;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::OnceCell;
 
 /// The key of the item that changes every second.
 const NOW: &str = "/now.json";
+/// The longest that a call may sleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -45,6 +48,9 @@ enum Content {
 /// second (within the same second of their clocks). A version's stamp is its digest, so that one
 /// made elsewhere is recognised too. Items are made when they are first asked for.
 ///
+/// Calls: `/echo` gives back what it was given, `/count` counts its calls, `/sleep?ms=N` takes so
+/// many milliseconds.
+///
 /// Needs a tokio runtime.
 #[derive(Debug, Default)]
 pub struct Sample {
@@ -52,6 +58,8 @@ pub struct Sample {
     versions: [OnceCell<Version>; ITEMS.len()],
     /// The version of [`NOW`], and its second.
     now: Mutex<Option<(u64, Version)>>,
+    /// Calls of `/count`.
+    count: AtomicU64,
 }
 
 impl Sample {
@@ -104,10 +112,39 @@ impl Source for Sample {
         Ok(if unchanged { Retrieved::Unchanged } else { Retrieved::Version(version) })
     }
 
+    async fn call(&self, request: CallRequest) -> Result<CallResponse, SourceError> {
+        let CallRequest { key, headers, body, .. } = request;
+        let (path, query) = key.as_str().split_once('?').unwrap_or((key.as_str(), ""));
+        match path {
+            "/echo" => Ok(CallResponse { status: 200, headers, body }),
+            "/count" => {
+                let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+                Ok(plain(200, format!("{count}\n")))
+            }
+            "/sleep" => {
+                let asked = query.strip_prefix("ms=").and_then(|text| text.parse().ok());
+                let asked = asked.map(Duration::from_millis).filter(|time| *time <= LONGEST_SLEEP);
+                let Some(time) = asked else {
+                    let most = LONGEST_SLEEP.as_millis();
+                    return Ok(plain(400, format!("say how long: /sleep?ms=N, at most {most}\n")));
+                };
+                tokio::time::sleep(time).await;
+                Ok(plain(200, "slept\n"))
+            }
+            _ => Ok(plain(404, "there are /echo, /count and /sleep?ms=N to call\n")),
+        }
+    }
+
     fn fresh_for(&self, key: &Key) -> Duration {
         let changes = key.as_str().split('?').next() == Some(NOW);
         if changes { Duration::ZERO } else { Duration::MAX }
     }
+}
+
+/// A response that is text.
+fn plain(status: u16, text: impl Into<Bytes>) -> CallResponse {
+    let headers = HeaderBlock::new([(HeaderName::ContentType, TEXT)]).expect("short and plain");
+    CallResponse { headers, ..CallResponse::new(status, text) }
 }
 
 /// Makes an item that stays as it is.
@@ -212,6 +249,28 @@ mod tests {
         let text: serde_json::Value =
             serde_json::from_slice(version(&sample, NOW).await.body()).unwrap();
         assert!(text["unix_seconds"].as_u64().unwrap() > 1_700_000_000);
+    }
+
+    #[tokio::test]
+    async fn calls_echo_count_and_sleep() {
+        let sample = Sample::new();
+        let headers = HeaderBlock::new([(HeaderName::ContentType, "x/y")]).unwrap();
+        let call = async |key: &str, body: &'static str| {
+            let (key, headers) = (key.parse().unwrap(), headers.clone());
+            let body = Bytes::from_static(body.as_bytes());
+            sample.call(CallRequest { key, headers, body, idempotent: false }).await.unwrap()
+        };
+        let echo = call("/echo", "hello").await;
+        assert_eq!((echo.status, &echo.headers, &echo.body[..]), (200, &headers, &b"hello"[..]));
+        for count in ["1\n", "2\n"] {
+            assert_eq!(call("/count", "").await.body, count);
+        }
+        assert_eq!(call("/sleep?ms=1", "").await.body, "slept\n");
+        for (key, status) in
+            [("/sleep", 400), ("/sleep?ms=600001", 400), ("/sleep?ms=x", 400), ("/index.html", 404)]
+        {
+            assert_eq!(call(key, "").await.status, status, "{key}");
+        }
     }
 
     #[tokio::test]

@@ -6,9 +6,9 @@
 //! that mutations need not keep a length right. What decodes must survive encoding: the frame that
 //! comes out must decode to the same value.
 
-use super::backplane::{self, Message, ServerHello};
+use super::backplane::{self, Gossip, MAX_GOSSIP, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
-use super::lane::{self, Body, BodyStart, Get, Outcome, Reply};
+use super::lane::{self, Body, BodyStart, Call, Get, Outcome, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::token::{TOKEN_KEY_SIZE, Token, TokenKeys};
 use super::types::{Digest, Key};
@@ -20,13 +20,14 @@ use bytes::{Bytes, BytesMut};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz/fuzz_targets` and its directory in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("frames", frames),
     ("session", session),
     ("lane_request", lane_request),
     ("lane_reply", lane_reply),
     ("backplane", backplane),
     ("backplane_hello", backplane_hello),
+    ("gossip", gossip),
     ("token", token),
     ("header_block", header_block),
     ("key", key),
@@ -88,9 +89,16 @@ pub fn lane_request(bytes: &[u8]) {
     let Some(frame) = frame(bytes, MAX_PAYLOAD) else {
         return;
     };
-    let _ = lane::is_idempotent(&frame);
-    if frame.kind() == FrameType::Get {
-        survives(&frame, |f| Get::decode(f.payload()), Get::encode);
+    let repeatable = lane::is_idempotent(&frame);
+    match frame.kind() {
+        FrameType::Get => survives(&frame, |f| Get::decode(f.payload()), Get::encode),
+        FrameType::Call => survives(&frame, |f| Call::decode(f.payload()), Call::encode),
+        _ => {}
+    }
+    if frame.kind() == FrameType::Call
+        && let Ok(call) = Call::decode(frame.payload())
+    {
+        assert_eq!(call.idempotent, repeatable);
     }
 }
 
@@ -103,7 +111,9 @@ pub fn lane_reply(bytes: &[u8]) {
         FrameType::Body => survives(&frame, |f| BodyStart::decode(f.payload()), BodyStart::encode),
         _ => survives(&frame, Reply::decode, Reply::encode),
     }
-    if let Ok(Reply { outcome: Outcome::Full { body, .. }, .. }) = Reply::decode(&frame) {
+    if let Ok(Reply { outcome, .. }) = Reply::decode(&frame)
+        && let Outcome::Full { body, .. } | Outcome::Called { body, .. } = outcome
+    {
         assert_eq!(lane::has_streamed_body(&frame), !matches!(body, Body::Inline(_)));
     }
 }
@@ -128,6 +138,16 @@ pub fn backplane_hello(bytes: &[u8]) {
     let frame = Frame::build(FrameType::ServerHello, MAX_BACKPLANE_PAYLOAD, build);
     let encode = |hello: &ServerHello| hello.encode(FrameType::ServerHello);
     survives(&frame, |f| ServerHello::decode(f.payload()), encode);
+}
+
+/// Reads the payload of GOSSIP: there is no byte for the type.
+pub fn gossip(bytes: &[u8]) {
+    if bytes.len() > MAX_GOSSIP {
+        return;
+    }
+    let build = |out: &mut BytesMut| out.extend_from_slice(bytes);
+    let frame = Frame::build(FrameType::Gossip, MAX_BACKPLANE_PAYLOAD, build);
+    survives(&frame, |f| Gossip::decode(f.payload()), Gossip::encode);
 }
 
 /// Reads what a token seals; and opens the bytes as if they were sealed.

@@ -34,6 +34,9 @@ const NAMES: [HeaderName; 5] = [
 ];
 
 impl HeaderName {
+    /// Every one, in the order of their codes.
+    pub const ALL: [Self; 5] = NAMES;
+
     /// The HTTP field name, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {

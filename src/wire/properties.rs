@@ -1,11 +1,11 @@
 //! What holds for every frame: it survives the wire, and no bytes at all make a decoder panic.
 
-use super::backplane::{Message, ServerHello, UseCachedBy, gather_reply, use_cached_frame};
+use super::backplane::{Gossip, Message, ServerHello, UseCachedBy, gather_reply, use_cached_frame};
 use super::codec::{Reader, put};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
 use super::gather::Gather;
-use super::lane::{BodyStart, Get, Outcome, Reply};
+use super::lane::{BodyStart, Call, Get, Outcome, Reply, is_idempotent};
 use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::strategies;
 use super::token::Token;
@@ -103,6 +103,14 @@ proptest! {
     }
 
     #[test]
+    fn calls_survive(value in strategies::call()) {
+        let frame = value.encode();
+        prop_assert_eq!(frame.request_id(), Ok(value.request_id));
+        prop_assert_eq!(is_idempotent(&frame), value.idempotent);
+        prop_assert_eq!(Call::decode(received(&frame).payload()), Ok(value));
+    }
+
+    #[test]
     fn replies_survive(value in strategies::reply()) {
         let frame = value.encode();
         prop_assert_eq!(frame.request_id(), Ok(value.request_id));
@@ -126,6 +134,11 @@ proptest! {
     #[test]
     fn backplane_messages_survive(value in strategies::message()) {
         prop_assert_eq!(Message::decode(&received(&value.encode())), Ok(value));
+    }
+
+    #[test]
+    fn gossip_survives(value in strategies::gossip()) {
+        prop_assert_eq!(Gossip::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
@@ -222,10 +235,12 @@ fn decodes(frame: &Frame) -> bool {
         FrameType::Goaway => GoawayReason::decode(frame.payload()).is_ok(),
         FrameType::Ping | FrameType::Pong => Ping::decode(frame.payload()).is_ok(),
         FrameType::Get => Get::decode(frame.payload()).is_ok(),
+        FrameType::Call => Call::decode(frame.payload()).is_ok(),
         FrameType::Body => BodyStart::decode(frame.payload()).is_ok(),
         FrameType::ServerHello | FrameType::ServerWelcome => {
             ServerHello::decode(frame.payload()).is_ok()
         }
+        FrameType::Gossip => Gossip::decode(frame.payload()).is_ok(),
         _ => Reply::decode(frame).is_ok() || Message::decode(frame).is_ok(),
     }
 }

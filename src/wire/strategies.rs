@@ -2,13 +2,16 @@
 //! value they would not fit the stack of a test's thread.
 
 use super::backplane::{
-    Forward, Holding, Holds, How, MAX_FORMER, Message, Purpose, Resume, Role, SelfState,
-    ServerHello, Status, UseCachedBy,
+    Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MAX_FORMER, MemberId,
+    MemberUpdate, Message, Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
 };
 use super::codec::MAX_VARINT;
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
-use super::lane::{Body, BodyStart, ErrorCode, Get, MAX_SLOTS, Outcome, Reply, Validator};
+use super::lane::{
+    Body, BodyStart, Call, ErrorCode, Get, MAX_SLOTS, MAX_STATUS, MIN_STATUS, Outcome, Reply,
+    Validator,
+};
 use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Ping, Welcome};
 use super::token::Token;
 use super::types::{
@@ -133,6 +136,20 @@ pub(crate) fn get() -> BoxedStrategy<Get> {
         .boxed()
 }
 
+pub(crate) fn call() -> BoxedStrategy<Call> {
+    let body = vec(any::<u8>(), 0..400).prop_map(Bytes::from);
+    let parts = (number(), any::<bool>(), key(), header_block(), body);
+    parts
+        .prop_map(|(request_id, idempotent, key, headers, body)| Call {
+            request_id,
+            idempotent,
+            key,
+            headers,
+            body,
+        })
+        .boxed()
+}
+
 pub(crate) fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         vec(any::<u8>(), 0..400).prop_map(|bytes| Body::Inline(Bytes::from(bytes))),
@@ -150,10 +167,14 @@ pub(crate) fn outcome() -> BoxedStrategy<Outcome> {
         Just(ErrorCode::Unavailable),
     ];
     let full = (tag(), header_block(), body());
+    let tagged = |body: &Body| !matches!(body, Body::Unmirrored { .. });
+    let answer = body().prop_filter("an answer has no tag", tagged);
+    let called = (MIN_STATUS..=MAX_STATUS, header_block(), answer);
     let text = proptest::string::string_regex(&format!("[ -~ä]{{0,{MAX_ERROR_TEXT}}}")).unwrap();
     prop_oneof![
         tag().prop_map(|tag| Outcome::UseCached { tag }),
         full.prop_map(|(tag, headers, body)| Outcome::Full { tag, headers, body }),
+        called.prop_map(|(status, headers, body)| Outcome::Called { status, headers, body }),
         Just(Outcome::NotFound),
         Just(Outcome::UnknownSlot),
         number().prop_map(|retry_after_ms| Outcome::Busy { retry_after_ms }),
@@ -171,10 +192,51 @@ pub(crate) fn body_start() -> impl Strategy<Value = BodyStart> {
     (number(), number()).prop_map(|(request_id, offset)| BodyStart { request_id, offset })
 }
 
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![Just(Role::Router), Just(Role::Server)]
+}
+
+pub(crate) fn member_id() -> impl Strategy<Value = MemberId> {
+    let address = prop_oneof![
+        Just(None),
+        any::<([u8; 4], u16)>().prop_map(|address| Some(address.into())),
+        any::<([u8; 16], u16)>().prop_map(|address| Some(address.into())),
+    ];
+    (role(), name(), number(), address).prop_map(|(role, name, incarnation, address)| MemberId {
+        role,
+        name,
+        incarnation,
+        address,
+    })
+}
+
+pub(crate) fn gossip() -> BoxedStrategy<Gossip> {
+    let kind = (0..10u8, any::<u8>(), member_id()).prop_map(|(kind, number, member)| match kind {
+        0 => GossipKind::Ping { number },
+        1 => GossipKind::Ack { number },
+        2 => GossipKind::PingRequest { number, target: member },
+        3 => GossipKind::IndirectPing { number, origin: member },
+        4 => GossipKind::IndirectAck { number, target: member },
+        5 => GossipKind::ForwardedAck { number, origin: member },
+        6 => GossipKind::Announce,
+        7 => GossipKind::Feed,
+        8 => GossipKind::News,
+        _ => GossipKind::Down,
+    });
+    let states = vec![GossipState::Alive, GossipState::Suspect, GossipState::Down];
+    let update = (member_id(), any::<u16>(), prop::sample::select(states))
+        .prop_map(|(member, refuted, state)| MemberUpdate { member, refuted, state });
+    (member_id(), any::<u16>(), member_id(), kind, vec(update, 0..6))
+        .prop_map(|(from, refuted, to, kind, updates)| {
+            let updates = if kind.has_updates() { updates } else { Vec::new() };
+            Gossip { from, refuted, to, kind, updates }
+        })
+        .boxed()
+}
+
 pub(crate) fn server_hello() -> BoxedStrategy<ServerHello> {
-    let role = prop_oneof![Just(Role::Router), Just(Role::Server)];
-    let purpose = prop_oneof![Just(Purpose::Frames), Just(Purpose::Bodies)];
-    let parts = (number(), number(), role, name(), purpose, number(), number(), number());
+    let purpose = prop_oneof![Just(Purpose::Frames), Just(Purpose::Bodies), Just(Purpose::Gossip)];
+    let parts = (number(), number(), role(), name(), purpose, number(), number(), number());
     parts
         .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers, worker)| {
             ServerHello { oldest, newest, role, name, purpose, incarnation, workers, worker }
@@ -213,8 +275,12 @@ fn former() -> impl Strategy<Value = Vec<Name>> {
 
 /// A frame that a client may send, or be sent, on a lane.
 pub(crate) fn inner() -> BoxedStrategy<Frame> {
-    prop_oneof![get().prop_map(|get| get.encode()), reply().prop_map(|reply| reply.encode()),]
-        .boxed()
+    prop_oneof![
+        get().prop_map(|get| get.encode()),
+        call().prop_map(|call| call.encode()),
+        reply().prop_map(|reply| reply.encode()),
+    ]
+    .boxed()
 }
 
 pub(crate) fn forward() -> BoxedStrategy<Forward> {
@@ -347,10 +413,12 @@ pub(crate) fn frame() -> BoxedStrategy<Frame> {
         goaway().prop_map(|reason| reason.encode()),
         ping().prop_map(Ping::encode),
         get().prop_map(|get| get.encode()),
+        call().prop_map(|call| call.encode()),
         reply().prop_map(|reply| reply.encode()),
         body_start().prop_map(|start| start.encode()),
         (server_hello(), hellos).prop_map(|(hello, kind)| hello.encode(kind)),
         message().prop_map(|message| message.encode()),
+        gossip().prop_map(|gossip| gossip.encode()),
     ]
     .boxed()
 }

@@ -249,6 +249,12 @@ impl Cluster {
         understudy(["get", "--router", &router].iter().chain(arguments))
     }
 
+    /// Runs `understudy call` against the router, with these arguments.
+    pub(crate) fn call(&self, arguments: &[&str]) -> Output {
+        let router = self.router().to_string();
+        understudy(["call", "--router", &router].iter().chain(arguments))
+    }
+
     /// Gets an admin page of a process, which is to be there.
     pub(crate) fn page(&self, name: &str, path: &str) -> String {
         let admin = self.process(name).admin;

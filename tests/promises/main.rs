@@ -4,6 +4,7 @@
 //! a cache directory keeps its identity and its items from one run to the next.
 
 mod assignment;
+mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod drain;

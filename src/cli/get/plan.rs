@@ -3,12 +3,10 @@
 use super::Arguments;
 use super::output::SinkConfig;
 use crate::cli::report::Failure;
-use crate::cli::target::{key, keys_of, one_name, router};
-use crate::net::client::{CacheConfig, ClientConfig, Roots, ValidatorPolicy};
-use crate::wire::{Key, Name};
+use crate::cli::target::{key, keys_of};
+use crate::net::client::{ClientConfig, ValidatorPolicy};
+use crate::wire::Key;
 use std::io::Read;
-use std::net::SocketAddr;
-use std::path::Path;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -27,26 +25,7 @@ impl Plan {
     pub(super) fn new(arguments: Arguments, stdin: &mut impl Read) -> Result<Self, Failure> {
         let keys = keys(&arguments, stdin)?;
         let sink = sink(&arguments, keys.len())?;
-        let mut routers = Vec::new();
-        let mut names = Vec::new();
-        for text in &arguments.routers {
-            let (addresses, name) = router(text)?;
-            routers.extend(addresses);
-            names.push(name);
-        }
-        let mut config = ClientConfig::new(routers);
-        config.server_name = match arguments.server_name {
-            Some(name) => name,
-            None => one_name(names)?,
-        };
-        config.roots = roots(arguments.ca.as_deref(), &config.routers)?;
-        let pool = arguments.pool.map(|pool| {
-            Name::new(&pool).map_err(|why| Failure::Usage(format!("--pool {pool:?}: {why}")))
-        });
-        config.pool = pool.transpose()?;
-        if let Some(directory) = arguments.cache {
-            config.cache = CacheConfig::directory(directory);
-        }
+        let config = arguments.connection.config()?;
         let (json, repeat, policy) = (arguments.json, arguments.repeat, arguments.validator.into());
         Ok(Self { config, keys, policy, sink, json, repeat })
     }
@@ -82,19 +61,4 @@ fn sink(arguments: &Arguments, keys: usize) -> Result<SinkConfig, Failure> {
         }
         (None, None) => SinkConfig::Stdout,
     })
-}
-
-fn roots(ca: Option<&Path>, routers: &[SocketAddr]) -> Result<Roots, Failure> {
-    let beyond = routers.iter().find(|router| !router.ip().is_loopback());
-    match (ca, beyond) {
-        (Some(path), _) => Ok(Roots::File(path.to_owned())),
-        (None, None) => Ok(Roots::Bundled),
-        (None, Some(router)) => {
-            let text = format!(
-                "{router} is beyond this machine: say by --ca FILE which CA signed its certificate \
-                 (the bundled one proves nothing there)"
-            );
-            Err(Failure::Usage(text))
-        }
-    }
 }

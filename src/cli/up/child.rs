@@ -90,8 +90,8 @@ impl Running {
 
     /// Asks the child to stop, waits for a while, and then ends it; at once when `hurry` completes.
     pub(super) async fn stop(mut self, hurry: impl Future<Output = ()>) {
-        // Not SIGTERM: servers that all stop have nobody to hand their clients over to.
-        self.signal(Signal::INT);
+        // Servers that all stop have nobody to hand their clients over to, and do not wait.
+        self.signal(Signal::TERM);
         // One that was frozen has to be running to stop.
         self.signal(Signal::CONT);
         let stopped = tokio::select! {

@@ -154,9 +154,10 @@ impl Filler<'_> {
                 self.holdings.retries = RETRIES;
                 self.refused(position, ReplyKind::Error, &text)
             }
-            Outcome::UseCached { .. } | Outcome::Full { .. } | Outcome::FateUnknown => {
-                self.settle(position, Err(FailureKind::WrongReply))
-            }
+            Outcome::UseCached { .. }
+            | Outcome::Full { .. }
+            | Outcome::Called { .. }
+            | Outcome::FateUnknown => self.settle(position, Err(FailureKind::WrongReply)),
         }
     }
 

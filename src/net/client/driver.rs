@@ -1,13 +1,13 @@
 //! The task that owns a client machine: hands it what happens, and does what it wants done.
 
+use super::command::{Command, Open, OpenCall};
 use super::config::ConnectError;
 use super::dial::{Dialer, Lost};
 use super::link::{Event, Link};
 use super::storage::{self, Storage};
-use super::{Answered, Snapshot};
+use super::{Answered, CallAnswered, Snapshot};
 use crate::net::clock::Clock;
-use crate::node::client::{Answer, Client as Node, Failure, Output, ValidatorPolicy};
-use crate::wire::Key;
+use crate::node::client::{Answer, CallAnswer, Client as Node, Failure, Output};
 use crate::wire::session::CloseCode;
 use hashbrown::HashMap;
 use std::net::SocketAddr;
@@ -21,22 +21,6 @@ const MAX_TURN: usize = 256;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the loop sleeps when nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// What the application wants.
-pub(super) enum Command {
-    /// An item.
-    Get { ticket: u64, key: Key, policy: ValidatorPolicy, answer: oneshot::Sender<Answered> },
-    /// An item no longer.
-    Cancel { ticket: u64 },
-    /// The end; said when everything is written.
-    Close { done: oneshot::Sender<()> },
-}
-
-/// A get that has not ended.
-pub(super) struct Open {
-    answer: oneshot::Sender<Answered>,
-    since: Instant,
-}
 
 /// Who waits for the first session, and what was tried for it.
 pub(super) struct First {
@@ -63,6 +47,7 @@ pub(super) struct Driver {
     pub(super) storage: Storage,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) open: HashMap<u64, Open>,
+    pub(super) calls: HashMap<u64, OpenCall>,
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) first: Option<First>,
     /// Damaged items that were warned of.
@@ -129,8 +114,15 @@ impl Driver {
                     self.open.insert(ticket, Open { answer, since: Instant::now() });
                     self.node.get(ticket, key, policy, self.clock.now());
                 }
+                // Whom nobody waits for any more is not sent.
+                Command::Call { answer, .. } if answer.is_closed() => {}
+                Command::Call { ticket, key, request, answer } => {
+                    self.calls.insert(ticket, OpenCall { answer, since: Instant::now() });
+                    self.node.call(ticket, key, request, self.clock.now());
+                }
                 Command::Cancel { ticket } => {
                     self.open.remove(&ticket);
+                    self.calls.remove(&ticket);
                     self.node.cancel(ticket);
                 }
                 Command::Close { done } => return Turn::Last(End::Closed(Some(done))),
@@ -256,6 +248,7 @@ impl Driver {
                     self.close(code, &reason);
                 }
                 Output::Answer(answer) => self.answer(answer),
+                Output::Called(answer) => self.answer_call(answer),
                 Output::Load { slot } => self.storage.load(slot),
                 Output::Stored { slot, item } => self.storage.store(slot, item),
                 Output::Removed { slot } => self.storage.remove(slot),
@@ -282,6 +275,14 @@ impl Driver {
         let result: Result<_, Failure> = answer.result;
         // The caller may have gone away meanwhile.
         let _ = open.answer.send(Answered { result, elapsed: open.since.elapsed() });
+    }
+
+    fn answer_call(&mut self, answer: CallAnswer) {
+        if let Some(open) = self.calls.remove(&answer.ticket) {
+            let elapsed = open.since.elapsed();
+            // The caller may have gone away meanwhile.
+            let _ = open.answer.send(CallAnswered { result: answer.result, elapsed });
+        }
     }
 
     fn publish(&self) {

@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod cache_directory;
+mod calls;
+mod command;
 mod config;
 mod dial;
 mod driver;
@@ -15,8 +17,10 @@ mod storage;
 mod tests;
 
 pub use crate::node::client::{
-    Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind, ValidatorPolicy,
+    CallReply, CallRequest, Details, Error, Failure, Reply, ReplyKind, Statistics, ValidatorKind,
+    ValidatorPolicy,
 };
+pub use calls::CallAnswered;
 pub use config::{CacheConfig, ClientConfig, ConnectError, Roots};
 #[cfg(feature = "cli")]
 pub(crate) use dial::{Lost, any_address, nobody_listens};
@@ -27,8 +31,9 @@ use crate::node::client::{Client as Node, Config, Saved};
 use crate::wire::session::ALPN;
 use crate::wire::{Assignment, ClientId, Key};
 use cache_directory::{CacheDirectory, OpenError};
+use command::Command;
 use dial::Dialer;
-use driver::{Command, Driver, First};
+use driver::{Driver, First};
 use hashbrown::HashMap;
 use link::Link;
 use std::collections::VecDeque;
@@ -122,6 +127,7 @@ impl Client {
             storage,
             commands: received,
             open: HashMap::new(),
+            calls: HashMap::new(),
             snapshot: shown,
             first: Some(First { done, attempts: Vec::new() }),
             damaged: 0,

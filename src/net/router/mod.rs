@@ -17,6 +17,7 @@ use super::beside::Beside;
 use super::clock::Clock;
 use super::endpoint::Door;
 use super::inspect::Inspectors;
+use super::membership::Mesh;
 use super::outbox::Outbox;
 use super::traffic::Traffic;
 use crate::assign::ServerIndex;
@@ -29,7 +30,7 @@ use clients::SessionIo;
 use rand::Rng;
 use servers::ServerIo;
 use service::Plan;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub(crate) struct Shell {
     alarm: Alarm,
     shared: Arc<Shared>,
     inspectors: Inspectors<Shell>,
+    /// The process's part in the gossip: worker 0's.
+    mesh: OnceCell<Rc<Mesh>>,
 }
 
 impl Shell {
@@ -121,6 +124,7 @@ impl Shell {
             clock: plan.clock,
             shared: Arc::clone(&plan.shared),
             inspectors: plan.inspectors.clone(),
+            mesh: OnceCell::new(),
         }
     }
 
@@ -218,6 +222,15 @@ impl Shell {
         let client = self.doomed.get();
         client
             .is_some_and(|client| self.with(|node, _| node.session_client(session)) == Some(client))
+    }
+
+    fn join(&self, mesh: Rc<Mesh>) {
+        assert!(self.mesh.set(mesh).is_ok(), "a process takes part in the gossip once");
+    }
+
+    /// What worker 0 knows of the members.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get().map(Rc::as_ref)
     }
 
     /// Handshakes of clients that are under way.

@@ -4,12 +4,14 @@ use super::{FIRST_INSPECTION, Shell, bodies};
 use crate::assign::ServerIndex;
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
+use crate::net::membership::{Roster, Target};
 use crate::net::outbox::Outbox;
 use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long a router that has just started waits for its servers before it lets clients in: a
 /// client that came back first would find its primary down, and be given to another server.
@@ -41,22 +43,24 @@ impl ServerIo {
     }
 }
 
-/// Keeps links to the server at one address, for ever.
-pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
-    let hold = async || hold_links(&shell, &dialling, &address).await;
-    backplane::keep_link(&address, hold).await;
-}
-
 /// Dials all workers of a server and serves the links until one of them breaks.
-async fn hold_links(
+pub(super) async fn hold_links(
     shell: &Rc<Shell>,
     dialling: &Dialling,
-    address: &str,
+    target: &Target,
 ) -> Result<Held, MeetError> {
-    let address = backplane::look_up(address).await?;
+    if target.met.borrow().as_ref().is_some_and(|name| shell.is_linked(name)) {
+        return Ok(Held::Elsewhere);
+    }
+    let address = target.address;
     let links = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
-    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     let name = links[0].peer.name.clone();
+    target.met.replace(Some(name.clone()));
+    let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
+    if shell.is_linked(&name) {
+        [links, for_bodies].iter().for_each(|links| give_up(links, "it is linked already"));
+        return Ok(Held::Elsewhere);
+    }
     let mut readers = Vec::new();
     let version = backplane::version_with(&links);
     let (connections, outboxes) = (Vec::new(), Vec::new());
@@ -98,7 +102,15 @@ async fn hold_links(
     Ok(Held::Broke)
 }
 
+fn give_up(links: &[Met], reason: &str) {
+    links.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
+}
+
 impl Shell {
+    fn is_linked(&self, name: &Name) -> bool {
+        self.servers.borrow().iter().flatten().any(|io| io.name == *name)
+    }
+
     fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
         let (name, workers, version) = (io.name.clone(), io.workers(), io.version);
         let mut io = Some(io);
@@ -114,12 +126,13 @@ impl Shell {
         })
     }
 
-    /// Waits until so many servers are linked, for a while.
-    pub(super) async fn first_links(&self, servers: usize) {
+    /// Waits until somebody was met and all servers that are known then are linked, for a while.
+    pub(super) async fn first_links(&self, roster: watch::Receiver<Roster>) {
         let all = async {
             loop {
                 let linked = self.linked.notified();
-                if self.servers.borrow().iter().flatten().count() >= servers {
+                let known = roster.borrow().len();
+                if (1..=self.servers.borrow().iter().flatten().count()).contains(&known) {
                     return;
                 }
                 linked.await;

@@ -4,8 +4,9 @@ use super::{Shell, clients, keys, servers};
 use crate::config::{self, RouterConfig, TokenKeyBytes};
 use crate::net::backplane::Dialling;
 use crate::net::clock::Clock;
-use crate::net::endpoint;
+use crate::net::endpoint::{self, Door};
 use crate::net::inspect::{self, Inspections, Inspectors};
+use crate::net::membership::{self, Mesh, Roster, Setup};
 use crate::net::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
 use crate::net::tls::{self, Backplane};
 use crate::net::workers::{self, StopOrder};
@@ -19,6 +20,10 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Connections for gossip that a router takes: one or two of each member.
+const MAX_GOSSIP_CONNECTIONS: usize = 4096;
 
 /// Why a router could not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,8 @@ impl From<tls::TlsError> for StartError {
 /// A router that is bound to its address.
 pub(crate) struct RouterService {
     public: PortGroup,
+    /// Where other members may dial it for gossip.
+    backplane: Option<PortGroup>,
     plan: Arc<Plan>,
     inspectors: Inspectors<Shell>,
     inspections: Vec<Inspections<Shell>>,
@@ -58,6 +65,9 @@ pub(super) struct Plan {
     pub(super) config: RouterConfig,
     accepting: quinn::ServerConfig,
     secrets: EndpointSecrets,
+    backplane_accepting: quinn::ServerConfig,
+    backplane_secrets: EndpointSecrets,
+    roster: watch::Sender<Roster>,
     dialling: Arc<QuicClientConfig>,
     pub(super) keys: TokenKeys,
     pub(super) shared: Arc<Shared>,
@@ -70,6 +80,8 @@ pub(super) struct Plan {
 struct Seat {
     worker: u8,
     public: UdpSocket,
+    /// Worker 0 alone has it.
+    backplane: Option<UdpSocket>,
     plan: Arc<Plan>,
     inspections: Inspections<Shell>,
 }
@@ -83,11 +95,25 @@ impl RouterService {
         let (private, steering) = (tls::private_key(&config.tls.key)?, Steering::Public);
         let public = PortGroup::bind(address, workers, steering)
             .map_err(|error| StartError::Bind { address, error })?;
+        let bind = |address| {
+            PortGroup::bind(address, 1, Steering::Backplane)
+                .map_err(|error| StartError::Bind { address, error })
+        };
+        let backplane = config.backplane_listen.map(bind).transpose()?;
         let clock = Clock::new();
         let (inspectors, inspections) = inspect::channels(public.workers());
         let plan = Arc::new(Plan {
             accepting: endpoint::public_accepting(tls::quic_server(tls)),
             secrets: EndpointSecrets::of_member(private.secret_der(), &config.name, steering),
+            backplane_accepting: endpoint::backplane_accepting(tls::quic_server(
+                member.server_config(),
+            )),
+            backplane_secrets: EndpointSecrets::of_member(
+                tls::private_key(&config.backplane.key)?.secret_der(),
+                &config.name,
+                Steering::Backplane,
+            ),
+            roster: watch::Sender::new(Roster::default()),
             dialling: tls::quic_client(member.client_config()),
             keys: config.token_keys.as_ref().map_or_else(random_keys, TokenKeyBytes::token_keys),
             shared: Arc::default(),
@@ -96,7 +122,7 @@ impl RouterService {
             inspectors: inspectors.clone(),
             config,
         });
-        Ok(Self { public, plan, inspectors, inspections })
+        Ok(Self { public, backplane, plan, inspectors, inspections })
     }
 
     /// The way for other threads to look inside.
@@ -114,7 +140,11 @@ impl RouterService {
         let mut seats = Vec::new();
         for (worker, inspections) in (0..).zip(self.inspections) {
             let public = self.public.socket(worker).map_err(StartError::Runtime)?;
-            seats.push(Seat { worker, public, plan: Arc::clone(&self.plan), inspections });
+            let backplane = self.backplane.as_ref().filter(|_| worker == 0);
+            let backplane = backplane.map(|port| port.socket(0)).transpose();
+            let backplane = backplane.map_err(StartError::Runtime)?;
+            let plan = Arc::clone(&self.plan);
+            seats.push(Seat { worker, public, backplane, plan, inspections });
         }
         let ended = workers::run("router", seats, stop, async |seat, stop| {
             if let Err(error) = serve(seat, stop).await {
@@ -127,7 +157,7 @@ impl RouterService {
 
 /// One worker, from its start to its goodbye.
 async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
-    let Seat { worker, public, plan, inspections } = seat;
+    let Seat { worker, public, backplane, plan, inspections } = seat;
     let ids = WorkerIds::new(worker, 0);
     let public = endpoint::worker_endpoint(public, ids, &plan.secrets, plan.accepting.clone())?;
     let any = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -136,9 +166,11 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     let shell = Rc::new(Shell::new(&plan, worker));
     tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
     tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-    for seed in plan.config.seeds.iter().map(ToString::to_string) {
-        let link = servers::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
-        tokio::task::spawn_local(link);
+    let (linker, links_dialling) = (Rc::clone(&shell), Rc::clone(&dialling));
+    let hold = async move |target: &_| servers::hold_links(&linker, &links_dialling, target).await;
+    tokio::task::spawn_local(membership::keep_links(plan.roster.subscribe(), hold));
+    if worker == 0 {
+        join(&shell, &plan, &dialling, backplane)?;
     }
     let (file, known) = (plan.config.token_keys_file.clone(), plan.config.token_keys.clone());
     if let (0, Some(file), Some(known)) = (worker, file, known) {
@@ -146,15 +178,48 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     }
     let serving = async {
         // Meanwhile the endpoint already ends connections of a former run, by resets.
-        shell.first_links(plan.config.seeds.len()).await;
+        shell.first_links(plan.roster.subscribe()).await;
         clients::accept(Rc::clone(&shell), public.clone()).await;
     };
     tokio::select! {
         () = serving => {}
         () = stop.given() => {}
     }
+    if let Some(mesh) = shell.mesh.get() {
+        mesh.leave().await;
+    }
     shell.say_goodbye(&public).await;
     dialling.close();
+    Ok(())
+}
+
+/// Takes part in the gossip, and lets other members in if there is a port for them.
+fn join(
+    shell: &Rc<Shell>,
+    plan: &Plan,
+    dialling: &Rc<Dialling>,
+    backplane: Option<UdpSocket>,
+) -> io::Result<()> {
+    let setup = Setup {
+        identity: shell.identity.clone(),
+        listen: backplane.as_ref().map(UdpSocket::local_addr).transpose()?,
+        advertise: plan.config.advertise,
+        seeds: plan.config.seeds.clone(),
+    };
+    let gone = membership::tell_workers(&plan.inspectors, |shell: &Rc<Shell>, name| {
+        shell.with(|node, now| node.handle_server_gone(now, name));
+    });
+    let (clock, roster) = (plan.clock, plan.roster.clone());
+    let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
+    if let Some(socket) = backplane {
+        let secrets = plan.backplane_secrets.clone();
+        let (ids, accepting) = (WorkerIds::new(0, 0), plan.backplane_accepting.clone());
+        let endpoint = endpoint::worker_endpoint(socket, ids, &secrets, accepting)?;
+        let door = Door::new(MAX_GOSSIP_CONNECTIONS);
+        tokio::task::spawn_local(membership::accept(Rc::clone(&mesh), door, endpoint));
+    }
+    mesh.start();
+    shell.join(mesh);
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! Bodies on their way to a router, each on a stream of its own.
 
 use super::{RouterLink, Shell};
-use crate::mirror::Version;
 use crate::node::server::{Link, unmirrored_trailer};
 use crate::source::Unmirrored;
 use crate::wire::Key;
@@ -9,7 +8,6 @@ use crate::wire::lane::BodyStart;
 use crate::wire::types::Fingerprinter;
 use bytes::Bytes;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How much of a version is handed to the transport at a time.
@@ -19,13 +17,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How a body ends that cannot be sent to its end.
 const BODY_BROKEN: quinn::VarInt = quinn::VarInt::from_u32(1);
 
-/// Sends the bytes of a version from an offset on, as slices of where they are.
-pub(super) async fn send(shell: Rc<Shell>, to: Link, start: BodyStart, version: Arc<Version>) {
+/// Sends bytes from an offset on, as slices of where they are.
+pub(super) async fn send(shell: Rc<Shell>, to: Link, start: BodyStart, body: Bytes) {
     let Some(mut stream) = open(&shell, &to, start).await else {
         return;
     };
-    let length = version.body().len();
-    let mut rest = version.body().slice(length.min(start.offset as usize)..);
+    let mut rest = body.slice(body.len().min(start.offset as usize)..);
     while !rest.is_empty() {
         let piece = rest.split_to(PIECE.min(rest.len()));
         if stream.write_chunk(piece).await.is_err() {

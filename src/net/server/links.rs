@@ -3,19 +3,38 @@
 //! A server sends to another one over the connection that it dialled itself, and listens on the one
 //! that the other dialled. A router's connection carries frames both ways.
 
-use super::Shell;
+use super::{Plan, Shell};
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
+use crate::net::membership::{self, Mesh, Setup, Target};
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
 use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// A router at the other end of a connection for frames.
 pub(super) struct RouterLink {
     pub(super) member: (Name, u64, u64),
+}
+
+/// Takes part in the gossip.
+pub(super) fn join(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
+    let setup = Setup {
+        identity: shell.identity.clone(),
+        listen: Some(local),
+        advertise: plan.config.advertise,
+        seeds: plan.config.seeds.clone(),
+    };
+    let gone = membership::tell_workers(&plan.inspectors, |shell: &Rc<Shell>, name| {
+        shell.with(|node, now| node.handle_peer_gone(now, name));
+    });
+    let (clock, roster) = (plan.clock, plan.roster.clone());
+    let mesh = Mesh::new(setup, clock, Rc::clone(dialling), roster, gone);
+    mesh.start();
+    assert!(shell.mesh.set(mesh).is_ok(), "a process takes part in the gossip once");
 }
 
 /// Accepts connections until the endpoint closes.
@@ -57,6 +76,13 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
             let link = Link::Server(met.peer.name.clone(), met.peer.worker);
             read_messages(shell, &link, met.frames, &met.connection).await;
         }
+        (_, Purpose::Gossip) => match shell.mesh.get() {
+            Some(mesh) => mesh.serve(met).await,
+            None => {
+                let reason = "gossip goes to worker 0";
+                backplane::close(&met.connection, CloseCode::NotWelcome, reason);
+            }
+        },
         (Role::Server, Purpose::Bodies) => {
             let reason = "servers send each other no bodies";
             backplane::close(&met.connection, CloseCode::ProtocolViolation, reason);
@@ -116,27 +142,32 @@ fn hand_in(shell: &Rc<Shell>, link: &Link, frames: &mut FrameReader) -> Result<(
     })
 }
 
-/// Keeps the connections over which this worker sends to another server, for ever.
-pub(super) async fn keep_link(shell: Rc<Shell>, dialling: Rc<Dialling>, address: String) {
-    let hold = async || hold_links(&shell, &dialling, &address).await;
-    backplane::keep_link(&address, hold).await;
-}
-
-async fn hold_links(
+/// Dials all workers of another server, to send to them until one of the connections breaks.
+pub(super) async fn hold_links(
     shell: &Rc<Shell>,
     dialling: &Dialling,
-    address: &str,
+    target: &Target,
 ) -> Result<Held, MeetError> {
-    let address = backplane::look_up(address).await?;
-    let met = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
+    let is_linked =
+        |name: &Name| shell.outboxes.borrow().contains_key(&Link::Server(name.clone(), 0));
+    if target.met.borrow().as_ref().is_some_and(is_linked) {
+        return Ok(Held::Elsewhere);
+    }
+    let met = shell.identity.dial_all(dialling, target.address, Purpose::Frames).await?;
     let (name, workers) = (met[0].peer.name.clone(), met.len() as u64);
+    let give_up = |reason: &str| {
+        met.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
+    };
+    target.met.replace(Some(name.clone()));
     let version = backplane::version_with(&met);
     if name == shell.identity.name {
         // A list of all servers may be given to each of them.
-        for Met { connection, .. } in &met {
-            backplane::close(connection, CloseCode::Done, "the same server");
-        }
+        give_up("the same server");
         return Ok(Held::NotWanted);
+    }
+    if is_linked(&name) {
+        give_up("it is linked already");
+        return Ok(Held::Elsewhere);
     }
     let mut connections = Vec::new();
     for (worker, Met { connection, send, .. }) in met.into_iter().enumerate() {
@@ -147,7 +178,7 @@ async fn hold_links(
     }
     shell.with(|node, now| node.handle_peer_up(now, &name, workers, version));
     let why = first_closed(&connections).await;
-    tracing::debug!(%address, %why, "the link to another server is gone");
+    tracing::debug!(address = %target.address, %why, "the link to another server is gone");
     for worker in 0..workers {
         shell.outboxes.borrow_mut().remove(&Link::Server(name.clone(), worker));
     }

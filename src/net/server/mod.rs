@@ -14,6 +14,7 @@ use super::backplane::{Dialling, Identity};
 use super::clock::Clock;
 use super::endpoint::{self, Door};
 use super::inspect::{self, Inspections, Inspectors};
+use super::membership::{self, Mesh, Roster};
 use super::outbox::Outbox;
 use super::router::StartError;
 use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
@@ -31,15 +32,15 @@ pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 pub use drain::Drainer;
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
-use retrieval::Retrieval;
-use std::cell::{Cell, RefCell};
+use retrieval::{Calling, Retrieval};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Connections of other members that one worker holds at the most.
 const MAX_LINKS: usize = 4096;
@@ -68,6 +69,8 @@ struct Plan {
     clock: Clock,
     incarnation: u64,
     workers: usize,
+    inspectors: Inspectors<Shell>,
+    roster: watch::Sender<Roster>,
 }
 
 /// What one worker starts from.
@@ -95,6 +98,8 @@ pub(crate) struct Shell {
     opened: RefCell<BTreeMap<u64, Unmirrored>>,
     next_link: Cell<u64>,
     alarm: Alarm,
+    /// The process's part in the gossip: worker 0's.
+    mesh: OnceCell<Rc<Mesh>>,
 }
 
 impl ServerService {
@@ -122,6 +127,8 @@ impl ServerService {
             clock,
             incarnation: clock.now().as_micros(),
             workers: port.workers(),
+            inspectors: inspectors.clone(),
+            roster: watch::Sender::new(Roster::default()),
             config,
         });
         Ok(Self { port, plan, inspectors, inspections })
@@ -168,13 +175,18 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     let shell = Rc::new(Shell::new(&plan, worker));
     tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
     tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-    for seed in plan.config.seeds.iter().map(ToString::to_string) {
-        let link = links::keep_link(Rc::clone(&shell), Rc::clone(&dialling), seed);
-        tokio::task::spawn_local(link);
+    let (linker, links_dialling) = (Rc::clone(&shell), Rc::clone(&dialling));
+    let hold = async move |target: &_| links::hold_links(&linker, &links_dialling, target).await;
+    tokio::task::spawn_local(membership::keep_links(plan.roster.subscribe(), hold));
+    if worker == 0 {
+        links::join(&shell, &plan, &dialling, local);
     }
     tokio::select! {
         () = links::accept(Rc::clone(&shell), endpoint.clone()) => {}
         () = stop.given() => {}
+    }
+    if let Some(mesh) = shell.mesh.get() {
+        mesh.leave().await;
     }
     endpoint.close(quinn::VarInt::from_u32(CloseCode::Shutdown as u32), b"shutting down");
     dialling.close();
@@ -223,7 +235,19 @@ impl Shell {
             opened: RefCell::default(),
             next_link: Cell::new(0),
             alarm: Alarm::default(),
+            mesh: OnceCell::new(),
         }
+    }
+
+    /// How many connections of routers' workers there are.
+    #[cfg(test)]
+    pub(crate) fn router_links(&self) -> usize {
+        self.routers.borrow().len()
+    }
+
+    /// What worker 0 knows of the members.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get().map(Rc::as_ref)
     }
 
     /// Gives the machine an input, then carries out what it wants done.
@@ -253,8 +277,20 @@ impl Shell {
                 }
             }
             Output::SendBody { to, request_id, version, offset } => {
-                let start = BodyStart { request_id, offset };
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, version));
+                let (start, body) = (BodyStart { request_id, offset }, version.body().clone());
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            }
+            Output::SendAnswer { to, request_id, body } => {
+                let start = BodyStart { request_id, offset: 0 };
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            }
+            Output::Call { ticket, request } => {
+                let calling = Calling::new(Rc::clone(self), ticket);
+                tokio::task::spawn_local(async move {
+                    let source = calling.source();
+                    let answer = source.call(*request).await;
+                    calling.answer(answer);
+                });
             }
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 if let Some(item) = self.opened.borrow_mut().remove(&ticket) {

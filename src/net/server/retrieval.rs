@@ -1,7 +1,7 @@
-//! Questions to the source.
+//! Questions to the source, and calls.
 
 use super::Shell;
-use crate::node::server::Retrieved;
+use crate::node::server::{CallResponse, Called, Retrieved};
 use crate::source::{self, SharedSource, SourceError};
 use crate::wire::Key;
 use std::rc::Rc;
@@ -62,6 +62,46 @@ impl Drop for Retrieval {
     fn drop(&mut self) {
         if !self.answered {
             self.hand_in(Retrieved::Failed("the source panicked".into()), Duration::ZERO);
+        }
+    }
+}
+
+/// A call that is answered in any case: one during which the source panics has failed.
+pub(super) struct Calling {
+    shell: Rc<Shell>,
+    ticket: u64,
+    answered: bool,
+}
+
+impl Calling {
+    pub(super) fn new(shell: Rc<Shell>, ticket: u64) -> Self {
+        Self { shell, ticket, answered: false }
+    }
+
+    /// Who executes it.
+    pub(super) fn source(&self) -> SharedSource {
+        Arc::clone(&self.shell.source)
+    }
+
+    /// Hands in what came of it.
+    pub(super) fn answer(mut self, answer: Result<CallResponse, SourceError>) {
+        self.answered = true;
+        self.hand_in(match answer {
+            Ok(response) => Called::Answered(response),
+            Err(SourceError::Refused(text)) => Called::Refused(text),
+            Err(SourceError::Failed(text)) => Called::Failed(text),
+        });
+    }
+
+    fn hand_in(&self, called: Called) {
+        self.shell.with(|node, now| node.handle_called(now, self.ticket, called));
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.hand_in(Called::Failed("the source panicked".into()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A router and servers on threads of this process.
 
-use crate::config::{bundled, load_router, load_server};
+use crate::config::{ServerConfig, bundled, load_router, load_server};
 use crate::net::inspect::Inspectors;
 use crate::net::{router, server};
 use crate::source::{Sample, SharedSource};
@@ -16,13 +16,13 @@ use tokio::sync::oneshot;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A part that runs until it is dropped.
-struct Part {
+pub(super) struct Part {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Part {
-    fn run(run: impl FnOnce(oneshot::Receiver<()>) + Send + 'static) -> Self {
+    pub(super) fn run(run: impl FnOnce(oneshot::Receiver<()>) + Send + 'static) -> Self {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || run(stopped));
         Self { stop: Some(stop), thread: Some(thread) }
@@ -77,7 +77,11 @@ impl RunningServer {
         );
         let path = files.join(format!("{name}.toml"));
         std::fs::write(&path, text).expect("a file in a directory of our own");
-        let config = load_server(&path).expect("a good configuration");
+        Self::run(load_server(&path).expect("a good configuration"), source)
+    }
+
+    /// Starts a server from a configuration.
+    pub(super) fn run(config: ServerConfig, source: SharedSource) -> Self {
         let service = server::ServerService::bind(config, source, String::new());
         let service = service.expect("a free port");
         let address = service.local_address().expect("a bound port");

@@ -185,6 +185,24 @@ fn a_member_of_the_wrong_role_is_not_dialled() {
 }
 
 #[test]
+fn gossip_is_for_members_of_either_role_and_nobody_else() {
+    let authority = Authority::new();
+    let router = authority.member(ROUTER);
+    let dial = |dialled: &Backplane| {
+        handshake(router.client_config(), ANY_MEMBER, dialled.server_config()).is_ok()
+    };
+    assert!(dial(&router));
+    assert!(dial(&authority.member(SERVER)));
+    assert!(!dial(&authority.member("client-1.client.understudy.internal")));
+    assert!(!dial(&authority.member(ANY_MEMBER)));
+    let expired = authority.unchecked("expired", &[SERVER], Flaw::Expired);
+    assert!(!dial(&Backplane {
+        roots: Arc::clone(&router.roots),
+        certified: Arc::clone(&expired.certified)
+    }));
+}
+
+#[test]
 fn who_has_no_role_stays_out_on_both_sides() {
     let authority = Authority::new();
     let server = authority.member(SERVER);

@@ -11,14 +11,7 @@ impl Client {
     ///
     /// Where the key is being asked for already, this get shares the answer, whatever its policy.
     pub fn get(&mut self, ticket: u64, key: Key, policy: ValidatorPolicy, now: Time) {
-        let refused = if self.ended.is_some() {
-            self.ended.clone()
-        } else if self.requests.tickets() >= self.config.max_waiting {
-            Some(Error::TooManyWaiting { limit: self.config.max_waiting })
-        } else {
-            None
-        };
-        if let Some(error) = refused {
+        if let Some(error) = self.refusal() {
             let failure = Failure { error, details: Details::default() };
             return self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
         }
@@ -27,8 +20,17 @@ impl Client {
         self.send();
     }
 
-    /// Gives up a get: there will be no answer. What was sent is still answered to the cache.
+    /// Why nothing more can be asked for.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        let limit = self.config.max_waiting;
+        let full = (self.waiting() >= limit).then_some(Error::TooManyWaiting { limit });
+        self.ended.clone().or(full)
+    }
+
+    /// Gives up a get or a call: there will be no answer. What was sent is still answered to the
+    /// cache, and a call that was sent may be executed.
     pub fn cancel(&mut self, ticket: u64) {
+        self.cancel_call(ticket);
         let Some(index) = self.requests.cancel(ticket) else {
             return;
         };
@@ -43,9 +45,10 @@ impl Client {
         let Some((in_flight, slots)) = self.session.allowance() else {
             return;
         };
+        self.send_calls(in_flight);
         // A slot changes its key only when the router has said how many slots there are.
         let room = Room { slots, may_evict: self.session.is_ready() };
-        while self.requests.in_flight() < in_flight {
+        while self.in_flight() < in_flight {
             let Some(index) = self.requests.next_queued() else {
                 return;
             };
@@ -138,6 +141,18 @@ impl Client {
         if let Some(slot) = self.requests[index].slot {
             self.cache.doubt(slot);
         }
+    }
+
+    /// What is to be said of something whose time is up.
+    pub(super) fn timed_out(&self) -> Error {
+        let trouble = self.session.trouble().filter(|_| !self.session.is_ready());
+        let after = self.config.request_timeout;
+        Error::TimedOut { after, trouble: trouble.map(str::to_owned) }
+    }
+
+    /// Ids that the router has on its list.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.requests.in_flight() + self.calls.in_flight()
     }
 
     pub(super) fn details(&self, index: usize) -> Details {

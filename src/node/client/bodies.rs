@@ -17,10 +17,16 @@ impl Client {
     /// The body of a request came, whole, on its own stream: what followed the BODY frame.
     pub fn handle_body(&mut self, request_id: u64, offset: u64, bytes: Bytes, now: Time) {
         self.heard(now);
+        let start = BodyStart { request_id, offset };
+        if let Some(ticket) = self.calls.find(request_id) {
+            self.call_body(ticket, start, bytes, now);
+            self.send();
+            return self.end_drain(now);
+        }
         let Some(index) = self.requests.find(request_id) else {
             return self.count_stray(request_id);
         };
-        let start = BodyStart { request_id, offset }.encode();
+        let start = start.encode();
         let request = &mut self.requests[index];
         request.wire_bytes += (start.bytes().len() + bytes.len()) as u64;
         if offset != 0 {
@@ -39,6 +45,9 @@ impl Client {
     ///
     /// Nothing else depends on this call; it spares a driver what would come in vain.
     pub fn handle_body_start(&mut self, request_id: u64) -> Option<u64> {
+        if let Some(ticket) = self.calls.find(request_id) {
+            return Some(self.call_body_limit(ticket));
+        }
         let Some(index) = self.requests.find(request_id) else {
             self.count_stray(request_id);
             return None;
@@ -64,6 +73,7 @@ impl Client {
             self.requests[*index].wire_bytes += received;
             self.broken_body(*index, now);
         }
+        self.fail_call_bodies(request_id, received, now);
         self.send();
         self.end_drain(now);
     }

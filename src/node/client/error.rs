@@ -1,11 +1,11 @@
-//! Why a get brought no item.
+//! Why a get brought no item, or a call no answer.
 
 use crate::wire::DecodeError;
 use crate::wire::lane::ErrorCode;
 use std::time::Duration;
 
-/// Why a get brought no item. The cache is as it was, but that an item which does not exist any
-/// more is dropped.
+/// Why a get brought no item, or a call no answer. The cache is as it was, but that an item which
+/// does not exist any more is dropped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -61,6 +61,27 @@ pub enum Error {
     TooManyWaiting {
         /// How many may.
         limit: usize,
+    },
+    /// A call that is not idempotent was sent, and no answer came: its server or router was lost,
+    /// or its time was up. It was executed once, or not at all, and is not sent again.
+    #[error("the call was sent and its answer was lost: it was executed once, or not at all")]
+    FateUnknown,
+    /// What goes along with a call has too many bytes. Nothing was sent.
+    #[error(
+        "the body of the call has {length} bytes, and a call carries at most {limit}: put more \
+         where the source can get it, and name it in the call"
+    )]
+    CallTooLarge {
+        /// What it has.
+        length: u64,
+        /// What a call carries.
+        limit: u64,
+    },
+    /// The router is older than calls. Nothing was sent.
+    #[error("the router speaks version {version} of the protocol, which has no calls")]
+    NoCalls {
+        /// What it speaks.
+        version: u64,
     },
     /// A newer session took this client's token: two processes use one cache.
     #[error("a newer session with the same token took over: another process uses this cache")]

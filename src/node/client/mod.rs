@@ -12,6 +12,8 @@
 mod asking;
 mod bodies;
 mod cache;
+mod calling;
+mod calls;
 mod error;
 mod pulse;
 mod replies;
@@ -22,6 +24,7 @@ mod tests;
 mod types;
 
 pub use crate::wire::session::CloseCode;
+pub use calls::{CallAnswer, CallReply, CallRequest};
 pub use error::Error;
 #[cfg(feature = "client")]
 pub(crate) use replies::printable;
@@ -34,6 +37,7 @@ use crate::wire::session::{Assigned, GoawayReason, Ping, Welcome};
 use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Tag, Time};
 use bytes::Bytes;
 use cache::Cache;
+use calls::Calls;
 use pulse::Pulse;
 use requests::{Requests, Stage};
 use session::{Due, Session};
@@ -46,6 +50,7 @@ pub struct Client {
     pulse: Pulse,
     cache: Cache,
     requests: Requests,
+    calls: Calls,
     outputs: VecDeque<Output>,
     statistics: Statistics,
     /// Why there will be no session any more.
@@ -65,6 +70,7 @@ impl Client {
             pulse: Pulse::new(now),
             cache: Cache::new(config.max_cache_bytes, max_memory, config.persist),
             requests: Requests::default(),
+            calls: Calls::default(),
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
             ended: None,
@@ -190,6 +196,7 @@ impl Client {
         for index in self.requests.indexes(|_| true) {
             self.finish(index, Err(error.clone()));
         }
+        self.end_calls(&error);
         self.ended = Some(error);
     }
 
@@ -197,10 +204,7 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some((ticket, index, wanted)) = self.requests.pop_expired(now) {
             if wanted {
-                let trouble = self.session.trouble().filter(|_| !self.session.is_ready());
-                let after = self.config.request_timeout;
-                let error = Error::TimedOut { after, trouble: trouble.map(str::to_owned) };
-                let failure = Failure { error, details: self.details(index) };
+                let failure = Failure { error: self.timed_out(), details: self.details(index) };
                 self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
             }
             let loading = matches!(self.requests[index].stage, Stage::Loading);
@@ -209,6 +213,7 @@ impl Client {
             }
         }
         self.requests.end_waits(now);
+        self.expire_calls(now);
         match self.session.due(now) {
             Some(Due::Connect) => self.connect(now),
             Some(Due::GiveUp(why)) => self.close(CloseCode::Done, why.to_owned(), now),
@@ -227,8 +232,9 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
+        let requests = self.requests.deadline().into_iter().chain(self.calls.deadline());
         let session = self.session.deadline().into_iter().chain(self.beat_deadline());
-        session.chain(self.requests.deadline()).min()
+        session.chain(requests).min()
     }
 
     /// A version is on disk, so that its bytes may leave memory.
@@ -261,6 +267,7 @@ impl Client {
         });
         self.statistics.lost_sessions += u64::from(self.session.is_open());
         self.requests.requeue_all();
+        self.lose_calls();
         for index in self.requests.indexes(|request| request.waiting().next().is_none()) {
             if !matches!(self.requests[index].stage, Stage::Loading) {
                 self.drop_request(index);
@@ -270,7 +277,7 @@ impl Client {
 
     /// Ends a session that the router wants to end, once nothing is open in it.
     fn end_drain(&mut self, now: Time) {
-        let open = self.requests.in_flight() - self.requests.abandoned();
+        let open = self.in_flight() - self.requests.abandoned();
         if self.session.is_draining() && open == 0 {
             self.close(CloseCode::Done, "the router is shutting down".to_owned(), now);
         }
@@ -296,9 +303,9 @@ impl Client {
         self.session.is_ready()
     }
 
-    /// Gets that wait for their answer.
+    /// Gets and calls that wait for their answer.
     pub fn waiting(&self) -> usize {
-        self.requests.tickets()
+        self.requests.tickets() + self.calls.len()
     }
 
     /// Items that are held, and what they cost against [`Config::max_cache_bytes`].

@@ -6,8 +6,8 @@
 //! used to take is *suspected*: a second connection is tried beside the session, to the next
 //! router, or to the same one where there is no other, since it may have been started anew.
 //! Whichever is heard first wins: a sign of life from the suspected router drops the attempt; an
-//! attempt that succeeds takes the session over, and all that was asked and may be repeated is asked
-//! again there. So a mistake costs a handshake, and a slow source costs a PING now and then.
+//! attempt that succeeds takes the session over, and all that was asked and may be repeated is
+//! asked again there. So a mistake costs a handshake, and a slow source a PING now and then.
 //!
 //! Nothing here has a timer of its own for each request: the deadline follows from when the last
 //! frame came.

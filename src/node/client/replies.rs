@@ -18,9 +18,9 @@ const MAX_MISMATCHES: u32 = 3;
 /// Times that a request may go wrong otherwise and be asked again.
 pub(super) const MAX_SETBACKS: u32 = 5;
 /// The wait after the first such time; it doubles each time.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// The shortest wait before a full pool is asked again, whatever it says itself.
-const SHORTEST_BUSY_WAIT: Duration = Duration::from_millis(10);
+pub(super) const SHORTEST_BUSY_WAIT: Duration = Duration::from_millis(10);
 
 impl Client {
     /// A frame came on the lane.
@@ -45,10 +45,16 @@ impl Client {
             | FrameType::UnknownSlot
             | FrameType::Busy
             | FrameType::FateUnknown
-            | FrameType::Error => {}
+            | FrameType::Error
+            | FrameType::CallReply => {}
             other => return Err(format!("{other:?} has no place on a lane")),
         }
         let LaneReply { request_id, outcome } = LaneReply::decode(frame).map_err(say)?;
+        if let Some(ticket) = self.calls.find(request_id) {
+            self.session.note_answer();
+            self.call_reply(ticket, outcome, frame.bytes().len(), now);
+            return Ok(());
+        }
         let Some(index) = self.requests.find(request_id) else {
             self.requests.forget_abandoned(request_id);
             self.count_stray(request_id);
@@ -103,6 +109,7 @@ impl Client {
             Outcome::NotFound
             | Outcome::Error { .. }
             | Outcome::UnknownSlot
+            | Outcome::Called { .. }
             | Outcome::FateUnknown => {
                 let text = "the reply makes no sense for this request".to_owned();
                 self.set_back(index, Error::Failed { code: ErrorCode::Unavailable, text }, now);

@@ -192,6 +192,11 @@ impl Requests {
         }
     }
 
+    /// The reply to the attempt under this id, which is not on these lists, will come too late.
+    pub(super) fn abandon_id(&mut self, id: u64) {
+        self.abandoned.insert(id);
+    }
+
     /// Notes that the reply to an attempt has come, should it have been given up.
     pub(super) fn forget_abandoned(&mut self, id: u64) {
         self.abandoned.remove(&id);

@@ -77,8 +77,8 @@ pub(super) struct Session {
     client: Option<ClientId>,
     assignment: Option<Assignment>,
     limits: Option<Limits>,
-    /// Of the protocol, as WELCOME said.
-    version: u64,
+    /// What the router and we speak in this session.
+    version: Option<u64>,
     max_slots: u64,
     connect_timeout: Duration,
     trouble: Option<String>,
@@ -102,7 +102,7 @@ impl Session {
             client: None,
             assignment: None,
             limits: None,
-            version: OLDEST_VERSION,
+            version: None,
             max_slots: config.max_slots.min(crate::wire::lane::MAX_SLOTS),
             connect_timeout: config.connect_timeout,
             trouble: None,
@@ -126,6 +126,7 @@ impl Session {
         self.answered = false;
         self.assignment_is_current = false;
         self.limits = None;
+        self.version = None;
         let (token, pool) = (self.token.clone(), self.pool.clone());
         Some(Hello { oldest: OLDEST_VERSION, newest: VERSION, token, pool }.encode())
     }
@@ -143,9 +144,9 @@ impl Session {
             return Err("it chose a version that was not offered");
         }
         self.link = Link::Ready { since: now };
-        self.version = welcome.version;
         self.client = Some(welcome.client);
         self.limits = Some(welcome.limits);
+        self.version = Some(welcome.version);
         self.refusals = 0;
         self.trouble = None;
         // ASSIGNED on the lane may have overtaken WELCOME.
@@ -274,7 +275,7 @@ impl Session {
 
     /// Whether the router knows PING, and nothing new is to be expected of it but answers.
     pub(super) fn answers_pings(&self) -> bool {
-        self.is_ready() && self.version >= PING_VERSION
+        self.is_ready() && self.version >= Some(PING_VERSION)
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -290,6 +291,11 @@ impl Session {
             (Link::Greeting { .. }, _) => Some((EARLY_REQUESTS, EARLY_SLOTS.min(self.max_slots))),
             _ => None,
         }
+    }
+
+    /// The version of the protocol in this session, once the router has chosen it.
+    pub(super) fn version(&self) -> Option<u64> {
+        self.version
     }
 
     pub(super) fn number(&self) -> u64 {

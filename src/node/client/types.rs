@@ -1,5 +1,6 @@
 //! What goes into the client machine and what comes out of it.
 
+use super::calls::CallAnswer;
 use super::error::Error;
 use crate::node::Planted;
 use crate::wire::lane::Validator;
@@ -167,6 +168,8 @@ pub enum Output {
     },
     /// A get has ended.
     Answer(Answer),
+    /// A call has ended.
+    Called(CallAnswer),
     /// Read the bytes of an item from disk. Answered by `handle_loaded`.
     Load {
         /// Where it is.
@@ -267,6 +270,8 @@ pub struct Statistics {
     pub use_cached: u64,
     /// Requests answered in full.
     pub full: u64,
+    /// Calls that were executed and answered.
+    pub called: u64,
     /// Replies whose tag was not that of the bytes at hand; each cost a round trip.
     pub tag_mismatches: u64,
     /// Replies and bodies for requests that were over, given up or asked again.

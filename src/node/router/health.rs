@@ -281,7 +281,7 @@ impl Router {
     }
 
     /// Sends what a lost server was asked elsewhere.
-    fn lose_server(&mut self, now: Time, lost: ServerIndex) {
+    pub(super) fn lose_server(&mut self, now: Time, lost: ServerIndex) {
         let name = self.assignments.name(lost).clone();
         self.board.set_reachable(&name, false);
         let hedged: Vec<_> = self

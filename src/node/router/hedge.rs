@@ -83,7 +83,9 @@ impl Router {
         let Some((entry, alternate)) = self.hedge_of(request) else {
             return;
         };
-        if !self.is_in_doubt(entry.primary()) && !self.budget.spend() {
+        // A call may take its time, and is executed twice only where its server is in doubt.
+        let is_call = request.frame.kind() == FrameType::Call;
+        if !self.is_in_doubt(entry.primary()) && (is_call || !self.budget.spend()) {
             return;
         }
         let client = request.client;
@@ -129,7 +131,11 @@ impl Router {
     pub(super) fn is_real_answer(reply: &Frame) -> bool {
         matches!(
             reply.kind(),
-            FrameType::UseCached | FrameType::Full | FrameType::Delta | FrameType::NotFound
+            FrameType::UseCached
+                | FrameType::Full
+                | FrameType::Delta
+                | FrameType::NotFound
+                | FrameType::CallReply
         )
     }
 

@@ -13,6 +13,7 @@ mod answer_times;
 mod assignments;
 mod bodies;
 mod dispatch;
+mod gone;
 mod health;
 mod hedge;
 mod pulse;

@@ -6,7 +6,7 @@ use crate::node::Fault;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::has_streamed_body;
 use crate::wire::session::Assigned;
-use crate::wire::{Assignment, ClientId, Frame, Name, Time};
+use crate::wire::{Assignment, ClientId, Frame, FrameType, Name, Time};
 
 impl Router {
     /// A message came from a worker of a server.
@@ -102,7 +102,9 @@ impl Router {
         let (client, to, idempotent) =
             (request.client, (request.session, request.lane), request.idempotent);
         let (asked_at, resumed) = (request.asked_at, request.body.is_some());
-        if let Some(known) = self.servers.get_mut(from) {
+        // A call takes as long as it takes: that says nothing of the server.
+        let is_call = request.frame.kind() == FrameType::Call;
+        if let Some(known) = self.servers.get_mut(from).filter(|_| !is_call) {
             known.times.take(now.since(asked_at));
         }
         if let Some(assignment) = assignment {
@@ -146,7 +148,8 @@ impl Router {
         }
         // The primary takes at least so long.
         let waited = now.since(request.asked_at);
-        if let Some(primary) = self.servers.get_mut(entry.primary()) {
+        let is_call = request.frame.kind() == FrameType::Call;
+        if let Some(primary) = self.servers.get_mut(entry.primary()).filter(|_| !is_call) {
             primary.times.take(waited);
         }
         self.counters.hedge_wins += 1;

@@ -20,6 +20,8 @@ const TOO_MANY_RETRY_MS: u64 = 10;
 pub(super) struct Session {
     pub(super) state: SessionState,
     in_flight: u64,
+    /// The version of the protocol that it was welcomed in.
+    version: u64,
     /// What the table last said of the client.
     pub(super) entry: Option<Entry>,
     /// What the client was told last, as a known entry.
@@ -51,7 +53,8 @@ impl Router {
     /// A client connected. Returns by what number it is called from now on.
     pub fn handle_connected(&mut self) -> SessionId {
         let state = SessionState::New;
-        let session = Session { state, in_flight: 0, entry: None, told: None, admission: 0 };
+        let (in_flight, version, entry, told, admission) = (0, 0, None, None, 0);
+        let session = Session { state, in_flight, version, entry, told, admission };
         SessionId(self.sessions.insert(session))
     }
 
@@ -112,7 +115,9 @@ impl Router {
             Ok(ping) => {
                 self.outputs.push_back(Output::ToSession { session, frame: ping.answer() });
             }
-            Err(error) => self.close(now, session, CloseCode::ProtocolViolation, error.to_string()),
+            Err(error) => {
+                self.close(now, session, CloseCode::ProtocolViolation, error.to_string());
+            }
         }
     }
 
@@ -165,6 +170,7 @@ impl Router {
             known.entry = Some(entry);
             known.told = Some(entry.with_title(Title::Known));
             known.admission = admission;
+            known.version = version;
         }
         if hello.token.is_some() {
             self.outputs.push_back(Output::Admitted { client, admission });
@@ -287,6 +293,10 @@ impl Router {
         if full || known.in_flight > self.config.limits.in_flight {
             let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
             return self.answer(request, outcome);
+        }
+        if request.frame.kind() == FrameType::Call && known.version < lane::CALL_VERSION {
+            let text = "calls are of version 2 of the protocol";
+            return self.answer(request, Outcome::error(ErrorCode::NotSupported, text));
         }
         self.dispatch(now, request);
     }

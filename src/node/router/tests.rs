@@ -7,6 +7,7 @@ use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Versions, W
 use crate::wire::{Assignment, Epoch, FrameType};
 use bytes::Bytes;
 
+mod calls;
 mod failing;
 
 const LANE: LaneId = 1;
@@ -279,6 +280,36 @@ fn a_server_whose_links_were_given_up_is_not_taken_for_alive() {
     router.handle_server_message(now(1), x, 0, Message::Pong { number: 1 });
     let health: Vec<_> = router.view().servers.iter().map(|row| row.health).collect();
     assert_eq!(health, [HealthState::Down, HealthState::Healthy]);
+}
+
+#[test]
+fn a_server_that_membership_calls_gone_is_given_up_unless_it_answers() {
+    let [mut router, _] = workers();
+    let (session, _) = settled(&mut router);
+    let (x, _, asked) = ask(&mut router, session);
+    let state = |router: &Router| router.servers.get(x).expect("it is known").state;
+    // It owes no sign of life: others may be cut off from it, this router is not.
+    router.handle_server_gone(now(0), &name("x"));
+    assert_eq!(state(&router), HealthState::Healthy);
+    assert!(forwards(outputs(&mut router)).is_empty());
+    // It has been silent for a moment, and now it is certain: the alternate takes over.
+    let mut at = now(0);
+    while state(&router) == HealthState::Healthy {
+        at = router.poll_timeout().max(at + Duration::from_micros(100));
+        router.handle_timeout(at);
+    }
+    assert_eq!(state(&router), HealthState::Suspect);
+    outputs(&mut router);
+    router.handle_server_gone(at, &name("x"));
+    assert_eq!(state(&router), HealthState::Down);
+    let again = forwards(outputs(&mut router));
+    assert_eq!(again.len(), 1);
+    assert_eq!(router.assignments.name(again[0].0), &name("y"));
+    assert_eq!((again[0].2.how, again[0].2.term), (How::Takeover, asked.term + 1));
+    // Said again, or of somebody who was never seen, it changes nothing.
+    router.handle_server_gone(at, &name("x"));
+    router.handle_server_gone(at, &name("z"));
+    assert!(outputs(&mut router).is_empty());
 }
 
 #[test]

@@ -18,7 +18,11 @@ pub struct ReplyCounters {
     pub not_found: u64,
     /// BUSY.
     pub busy: u64,
-    /// ERROR and FATE_UNKNOWN.
+    /// CALL_REPLY.
+    pub called: u64,
+    /// FATE_UNKNOWN.
+    pub fate_unknown: u64,
+    /// ERROR.
     pub error: u64,
     /// UNKNOWN_SLOT.
     pub unknown_slot: u64,
@@ -39,7 +43,9 @@ impl ReplyCounters {
             FrameType::NotFound => &mut self.not_found,
             FrameType::Busy => &mut self.busy,
             FrameType::UnknownSlot => &mut self.unknown_slot,
-            FrameType::Error | FrameType::FateUnknown => &mut self.error,
+            FrameType::CallReply => &mut self.called,
+            FrameType::FateUnknown => &mut self.fate_unknown,
+            FrameType::Error => &mut self.error,
             _ => return,
         };
         *counter += 1;
@@ -121,6 +127,8 @@ impl ReplyCounters {
         self.not_found += other.not_found;
         self.busy += other.busy;
         self.error += other.error;
+        self.called += other.called;
+        self.fate_unknown += other.fate_unknown;
         self.unknown_slot += other.unknown_slot;
         self.by_mirror += other.by_mirror;
         self.by_crc += other.by_crc;

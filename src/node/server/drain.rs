@@ -1,8 +1,8 @@
 //! Giving every client away: to its alternate, which becomes primary in the next term.
 //!
-//! An offer (HAND_OVER) goes over the link that carried the mirror, behind it, so that the alternate
-//! takes over with exactly what is here. Until it answers, this server stays primary; after that it
-//! has let go. Few offers are open at a time, so that requests go on being served between them. An
+//! An offer (HAND_OVER) goes over the link that carried the mirror, behind it: the alternate takes
+//! over with exactly what is here. Until it answers, this server stays primary; after that it has
+//! let go. Few offers are open at a time, so that requests go on being served between them. An
 //! alternate that does not answer is replaced, and the next one is asked: whatever was lost, the
 //! higher epoch decides.
 
@@ -108,6 +108,12 @@ impl Server {
         }
     }
 
+    /// Alternates that were asked and have not answered.
+    #[cfg(test)]
+    pub(super) fn open_offers(&self) -> usize {
+        self.draining.as_ref().map_or(0, |draining| draining.offers.len())
+    }
+
     /// A client's alternate has its whole mirror.
     pub(super) fn may_be_handed_over(&mut self, client: ClientId) {
         if let Some(draining) = &mut self.draining {
@@ -127,7 +133,7 @@ impl Server {
             let late: Vec<_> = late.map(|(client, _)| client).collect();
             let clients = &self.clients;
             draining.left_to_routers.retain(|client, _| clients.contains_key(client));
-            if draining.queue.is_empty() && draining.offers.is_empty() {
+            if draining.queue.is_empty() && draining.offers.is_empty() && late.is_empty() {
                 let open = |client: &&ClientId| !draining.left_to_routers.contains_key(*client);
                 draining.queue = clients.keys().filter(open).copied().collect();
             }
@@ -164,9 +170,8 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let complete = record.rebuild.is_none() || self.config.planted.is(Fault::HandsOverEarly);
-        let primary = record.role == ClientRole::Primary;
-        let Some(alternate) = record.alternate.clone().filter(|_| primary && complete) else {
+        let ours = record.role == ClientRole::Primary && record.rebuild.is_none();
+        let Some(alternate) = record.alternate.clone().filter(|_| ours) else {
             return;
         };
         let epoch = record.epoch.clone();
@@ -196,7 +201,8 @@ impl Server {
     /// Whether a client's requests are refused, so that its router has the alternate take over.
     pub(super) fn leaves_to_routers(&self, now: Time, client: &ClientId) -> bool {
         let left = self.draining.as_ref().and_then(|it| it.left_to_routers.get(client));
-        left.is_some_and(|at| now.since(*at).as_millis() / OFFER_PATIENCE.as_millis() % 2 == 0)
+        let passed = |at: &Time| now.since(*at).as_millis() / OFFER_PATIENCE.as_millis();
+        left.is_some_and(|at| passed(at).is_multiple_of(2))
     }
 
     /// Has the router make the alternate take over, of which it may not have heard.

@@ -5,6 +5,7 @@
 //!
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
 //! - `serve`: a request from its frame to its reply, by way of the source;
+//! - `calls`: a call, which passes by mirror and items;
 //! - `replicate`: the alternate, and what it must know; `rebuild`: sending it a whole mirror;
 //! - `drain`: giving every client away;
 //! - `idle`: forgetting those that have asked for nothing for long;
@@ -12,6 +13,7 @@
 //! - `peers`: statuses, releases, and coming back after a pause;
 //! - `record`: what is known of a client, and of another server.
 
+mod calls;
 mod clients;
 mod drain;
 mod idle;
@@ -45,7 +47,9 @@ use record::{Peer, Record, Return};
 
 pub use drain::DrainView;
 pub use rebuild::MirrorLag;
-pub use types::{ClientRole, Counters, Link, Output, Retrieved, ServerConfig};
+pub use types::{
+    CallRequest, CallResponse, Called, ClientRole, Counters, Link, Output, Retrieved, ServerConfig,
+};
 pub use view::{ClientView, ServerView};
 
 /// A status goes out so long after a change, with all that changed meanwhile.
@@ -109,6 +113,7 @@ pub struct Server {
     primary_clients: u64,
     counters: Counters,
     retrievals: Slab<Retrieval>,
+    calls: Slab<calls::PendingCall>,
     /// Retrievals that have not started yet: requests for the same key may join them.
     joinable: HashMap<Key, usize>,
     /// Routers that are linked, with the protocol version that each of them speaks.
@@ -145,6 +150,7 @@ impl Server {
             primary_clients: 0,
             counters: Counters::default(),
             retrievals: Slab::new(),
+            calls: Slab::new(),
             joinable: HashMap::new(),
             routers: BTreeMap::new(),
             debts: BTreeMap::new(),

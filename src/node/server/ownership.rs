@@ -42,7 +42,7 @@ impl Server {
         }
         if let Some(returning) = &mut self.returning {
             if returning.held_back.len() < MAX_HELD_BACK {
-                returning.held_back.push_back((link.clone(), forward.clone()));
+                returning.held_back.push_back((now, link.clone(), forward.clone()));
             } else {
                 self.refuse_ownership(link, forward);
             }
@@ -226,7 +226,7 @@ impl Server {
         distinct
     }
 
-    fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
+    pub(super) fn refuse_ownership(&mut self, link: &Link, forward: &Forward) {
         let known = self.known_assignment(&forward.client);
         self.send(link, Message::NotOwner { request_id: forward.request_id, known });
     }

@@ -64,6 +64,14 @@ impl Server {
         self.status_changed(now);
     }
 
+    /// Membership says that another server is gone. While our own connections to it stand, that is
+    /// not believed; they break soon if it is true.
+    pub fn handle_peer_gone(&mut self, now: Time, name: &Name) {
+        if self.board.member(name).is_some_and(|member| !member.reachable) {
+            self.handle_peer_down(now, name);
+        }
+    }
+
     pub(super) fn handle_peer_message(
         &mut self,
         now: Time,
@@ -190,7 +198,12 @@ impl Server {
         self.returning = None;
         self.tally.correct(Count::Returning, 1, 0);
         self.status_changed(now);
-        for (link, forward) in held_back {
+        for (since, link, mut forward) in held_back {
+            let waited = now.since(since).as_millis() as u64;
+            if waited >= forward.deadline_ms {
+                continue;
+            }
+            forward.deadline_ms -= waited;
             self.handle_forward(now, &link, &forward);
         }
     }

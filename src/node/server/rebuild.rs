@@ -2,7 +2,6 @@
 //! behind.
 
 use super::{ClientRole, Server, clients};
-use crate::node::Fault;
 use crate::wire::backplane::Message;
 use crate::wire::{ClientId, Epoch, Name, Time};
 use std::collections::{BTreeSet, VecDeque};
@@ -70,11 +69,8 @@ impl Server {
         let (epoch, former) = (record.epoch.clone(), record.former.clone());
         let complete = record.rebuild.is_none();
         self.send_to_owner(alternate, &client, Message::MirrorBegin { client, epoch, former });
-        if complete || self.config.planted.is(Fault::HandsOverEarly) {
-            self.may_be_handed_over(client);
-        }
         if complete {
-            return;
+            return self.may_be_handed_over(client);
         }
         self.rebuilds.note_behind(client, self.last_turn);
         self.rebuilds.queue.push_back(client);

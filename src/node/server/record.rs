@@ -56,6 +56,14 @@ impl Record {
         }
     }
 
+    /// The client asked, by way of a router.
+    pub(super) fn note_request(&mut self, now: Time, link: &Link) {
+        self.asked = now;
+        if self.router.as_ref() != Some(link) {
+            self.router = Some(link.clone());
+        }
+    }
+
     pub(super) fn assignment(&self, own: &Name) -> Assignment {
         let alternate = match self.role {
             ClientRole::Primary => self.alternate.clone(),
@@ -79,5 +87,6 @@ pub(super) struct Return {
     pub(super) since: Time,
     pub(super) repeat_at: Time,
     pub(super) awaited: BTreeSet<(Name, u64)>,
-    pub(super) held_back: VecDeque<(Link, Forward)>,
+    /// Requests, and when each came.
+    pub(super) held_back: VecDeque<(Time, Link, Forward)>,
 }

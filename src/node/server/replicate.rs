@@ -2,9 +2,9 @@
 //!
 //! A mirror is sent whole when an alternate is chosen (MIRROR_BEGIN, then every entry, as many in a
 //! turn as do not hold up requests: `rebuild`), and entry by entry from then on, over one ordered
-//! link. An entry that changes meanwhile is sent at once, and once more in its turn. When the link breaks, or the alternate goes away,
-//! another alternate is chosen in the next change of the epoch, and gets the mirror whole again: so
-//! there is never a mirror with a hole in it.
+//! link. An entry that changes meanwhile is sent at once, and once more in its turn. When the link
+//! breaks, or the alternate goes away, another alternate is chosen in the next change of the epoch,
+//! and gets the mirror whole again: so there is never a mirror with a hole in it.
 
 use super::rebuild::ACKED_SINCE;
 use super::{ClientRole, Record, Server};

@@ -28,10 +28,7 @@ impl Server {
             return;
         };
         if !standby {
-            record.asked = now;
-            if record.router.as_ref() != Some(link) {
-                record.router = Some(link.clone());
-            }
+            record.note_request(now, link);
         }
         let names_us = forward.primary.as_ref().is_none_or(|name| *name == self.config.name);
         let asked = names_us.then_some((forward.term, forward.change));
@@ -39,6 +36,9 @@ impl Server {
             let asked = (forward.request_id, &forward.client, asked);
             server.send_reply(link, asked, Reply { request_id: inner_id, outcome }, None);
         };
+        if forward.inner.kind() == FrameType::Call {
+            return self.serve_call(link, forward, inner_id, asked);
+        }
         let get = match Self::read_get(&forward.inner) {
             Ok(get) => get,
             Err(outcome) => return refuse(self, outcome),
@@ -102,9 +102,8 @@ impl Server {
         match inner.kind() {
             FrameType::Get => Get::decode(inner.payload())
                 .map_err(|error| Outcome::error(ErrorCode::Malformed, error.to_string())),
-            FrameType::Batch | FrameType::Call => {
-                let text = format!("{:?} is not supported by this version", inner.kind());
-                Err(Outcome::error(ErrorCode::NotSupported, text))
+            FrameType::Batch => {
+                Err(Outcome::error(ErrorCode::NotSupported, "not supported by this version"))
             }
             other => {
                 let text = format!("{other:?} is not a request");

@@ -1,11 +1,16 @@
 //! One server, by hand: what it does with each kind of request.
 
+mod calls;
+
 use super::*;
 use crate::node::Planted;
-use crate::wire::backplane::{Forward, How, Status, use_cached_frame};
+use crate::wire::Assignment;
+use crate::wire::backplane::{Forward, Holds, How, Status, use_cached_frame};
 use crate::wire::frame::FrameType;
 use crate::wire::lane::Get;
 use crate::wire::session::VERSION;
+
+mod lifecycle;
 
 const ROUTER: Link = Link::Router(1);
 
@@ -32,7 +37,16 @@ fn server() -> Server {
 
 /// One of the workers of that server.
 fn worker(worker: u64, workers: u64, tally: &Arc<Tally>) -> Server {
-    let config = ServerConfig {
+    let mut server = Server::new(config(worker, workers), Arc::clone(tally));
+    server.handle_router_up(now(0), &ROUTER, VERSION);
+    server.handle_peer_up(now(0), &name("b"), 1, VERSION);
+    server.handle_message(now(0), &peer("b"), Message::Status(status("b", 0, 9)));
+    sent(&mut server);
+    server
+}
+
+fn config(worker: u64, workers: u64) -> ServerConfig {
+    ServerConfig {
         name: name("a"),
         worker,
         workers,
@@ -47,13 +61,7 @@ fn worker(worker: u64, workers: u64, tally: &Arc<Tally>) -> Server {
         pid: 1,
         admin: String::new(),
         planted: Planted::default(),
-    };
-    let mut server = Server::new(config, Arc::clone(tally));
-    server.handle_router_up(now(0), &ROUTER, VERSION);
-    server.handle_peer_up(now(0), &name("b"), 1, VERSION);
-    server.handle_message(now(0), &peer("b"), Message::Status(status("b", 0, 9)));
-    sent(&mut server);
-    server
+    }
 }
 
 fn status(server: &str, primary_clients: u64, capacity: u64) -> Status {
@@ -77,6 +85,13 @@ fn status(server: &str, primary_clients: u64, capacity: u64) -> Status {
 
 /// Answers every retrieval with NOT_FOUND, and collects what was sent.
 fn sent(server: &mut Server) -> Vec<(Link, Message)> {
+    let sent = sent_unchecked(server);
+    server.assert_consistent();
+    sent
+}
+
+/// The same without a look at all clients.
+fn sent_unchecked(server: &mut Server) -> Vec<(Link, Message)> {
     let mut sent = Vec::new();
     while let Some(output) = server.poll_output() {
         match output {
@@ -97,7 +112,6 @@ fn sent(server: &mut Server) -> Vec<(Link, Message)> {
             _ => {}
         }
     }
-    server.assert_consistent();
     sent
 }
 
@@ -107,12 +121,21 @@ fn epoch(term: u64) -> Epoch {
 
 /// What the router hears when it forwards a GET.
 fn ask(server: &mut Server, of: ClientId, how: How, epoch: Epoch) -> Message {
+    server.handle_message(now(0), &ROUTER, get(of, how, epoch));
+    let sent = sent(server).into_iter().filter(|(to, _)| *to == ROUTER);
+    let mut answers: Vec<_> = sent.map(|(_, message)| message).collect();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0)
+}
+
+/// A GET that a router forwards.
+fn get(client: ClientId, how: How, epoch: Epoch) -> Message {
     let key = Some("/key".parse().expect("a key"));
     let inner = Get { request_id: 5, slot: 0, key, validator: Validator::None }.encode();
-    let forward = Forward {
+    Message::Forward(Forward {
         resume: None,
         request_id: 7,
-        client: of,
+        client,
         term: epoch.term,
         change: epoch.change,
         primary: (epoch.primary != name("a")).then_some(epoch.primary),
@@ -120,12 +143,7 @@ fn ask(server: &mut Server, of: ClientId, how: How, epoch: Epoch) -> Message {
         deadline_ms: 1000,
         former: Vec::new(),
         inner,
-    };
-    server.handle_message(now(0), &ROUTER, Message::Forward(forward));
-    let sent = sent(server).into_iter().filter(|(to, _)| *to == ROUTER);
-    let mut answers: Vec<_> = sent.map(|(_, message)| message).collect();
-    assert_eq!(answers.len(), 1, "{answers:?}");
-    answers.remove(0)
+    })
 }
 
 fn inner_kind(message: &Message) -> FrameType {
@@ -233,7 +251,7 @@ fn a_release_drops_only_what_is_lower() {
 }
 
 #[test]
-fn a_paused_server_only_reads_until_it_knows_who_was_taken() {
+fn a_paused_server_drops_who_was_taken_before_it_is_ready_again() {
     let mut server = server();
     ask(&mut server, client(1), How::Assign, epoch(1));
     let peer = peer("b");
@@ -245,8 +263,6 @@ fn a_paused_server_only_reads_until_it_knows_who_was_taken() {
         _ => None,
     });
     let round = round.expect("it asks what it is owed");
-    let answer = ask(&mut server, client(1), How::Known, epoch(1));
-    assert!(matches!(answer, Message::Reply { assignment: None, .. }), "{answer:?}");
     let release = Message::Release { client: client(1), epoch: Epoch::new(2, name("b")) };
     server.handle_message(later, &peer, release);
     server.handle_message(later, &peer, Message::Settled { round });
@@ -295,4 +311,17 @@ fn two_workers_share_the_threshold_and_the_capacity() {
         worker.assert_consistent();
         assert_eq!((worker.share(Count::Primary), worker.view().primary_clients), (1, 2));
     }
+}
+
+#[test]
+fn a_peer_that_membership_calls_gone_is_kept_while_its_connections_stand() {
+    let mut server = server();
+    server.handle_peer_gone(now(0), &name("b"));
+    server.handle_peer_gone(now(0), &name("c"));
+    assert!(server.board.member(&name("b")).is_some_and(|member| member.reachable));
+    assert!(server.board.member(&name("c")).is_none());
+    server.handle_peer_down(now(0), &name("b"));
+    server.handle_peer_gone(now(0), &name("b"));
+    assert!(server.board.member(&name("b")).is_some_and(|member| !member.reachable));
+    server.assert_consistent();
 }

@@ -5,6 +5,7 @@ use crate::node::Planted;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::Reply;
 use crate::wire::{Assignment, HeaderBlock, Key, Name, Tag};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,23 @@ pub enum Output {
         /// The retrieval that found it.
         ticket: u64,
     },
+    /// Send the bytes that a call brought back on a stream of their own.
+    SendAnswer {
+        /// To which router.
+        to: Link,
+        /// The router's number for the request.
+        request_id: u64,
+        /// The bytes.
+        body: Bytes,
+    },
+    /// Have the source execute a call, once, and hand what came of it to
+    /// [`Server::handle_called`](super::Server::handle_called).
+    Call {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// What is to be done.
+        request: Box<CallRequest>,
+    },
     /// Ask the source, and hand its answer to
     /// [`Server::handle_retrieved`](super::Server::handle_retrieved).
     Retrieve {
@@ -142,6 +160,49 @@ pub enum Retrieved {
     Failed(String),
 }
 
+/// What a client wants the source to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRequest {
+    /// What is called.
+    pub key: Key,
+    /// The headers of the body.
+    pub headers: HeaderBlock,
+    /// What goes along.
+    pub body: Bytes,
+    /// The client says that it does no harm to execute this call more than once. One that is not
+    /// idempotent reaches sources at most once.
+    pub idempotent: bool,
+}
+
+/// What a source answers to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallResponse {
+    /// What came of it, as in HTTP: 200 to 999.
+    pub status: u16,
+    /// The headers of the body.
+    pub headers: HeaderBlock,
+    /// What goes back.
+    pub body: Bytes,
+}
+
+impl CallResponse {
+    /// A response without headers.
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, headers: HeaderBlock::default(), body: body.into() }
+    }
+}
+
+/// What came of a call at the source.
+#[derive(Clone, Debug)]
+pub enum Called {
+    /// It was executed.
+    Answered(CallResponse),
+    /// The client may not call this. Nothing was executed.
+    Refused(String),
+    /// The source failed, and perhaps has done some of it.
+    Failed(String),
+}
+
 /// What a server is to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientRole {
@@ -158,6 +219,8 @@ pub struct Counters {
     pub drifted_entries: u64,
     /// Retrievals asked of the source.
     pub retrievals: u64,
+    /// Calls that the source was given.
+    pub calls: u64,
     /// Requests of clients that another worker owns.
     pub misdirected_requests: u64,
 }
@@ -167,6 +230,7 @@ impl Counters {
     pub fn add(&mut self, other: &Self) {
         self.drifted_entries += other.drifted_entries;
         self.retrievals += other.retrievals;
+        self.calls += other.calls;
         self.misdirected_requests += other.misdirected_requests;
     }
 }

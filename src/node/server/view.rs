@@ -53,6 +53,9 @@ pub struct ServerView {
     pub lag: MirrorLag,
     /// What the worker did.
     pub counters: Counters,
+    /// Calls that its source executes now. What stops with them under way leaves their callers
+    /// without an answer.
+    pub open_calls: usize,
     /// Releases that it still owes.
     pub debts: usize,
     /// Bytes of the versions it has at hand.
@@ -65,6 +68,7 @@ impl ServerView {
     /// Adds the numbers of another worker of the same server.
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);
+        self.open_calls += other.open_calls;
         self.lag.add(&other.lag);
         self.debts += other.debts;
         self.item_bytes += other.item_bytes;
@@ -91,6 +95,7 @@ impl Server {
             forgotten_clients: self.tally.read(Count::Forgotten),
             lag: self.mirror_lag(),
             counters: self.counters,
+            open_calls: self.calls.len(),
             debts: self.debts.values().map(BTreeMap::len).sum(),
             item_bytes: self.items.bytes(),
             shared_records: self.store.shared_records(),

@@ -23,6 +23,14 @@ impl Role {
             Self::Server => "server",
         }
     }
+
+    pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        match reader.byte("role")? {
+            0 => Ok(Self::Router),
+            1 => Ok(Self::Server),
+            found => Err(DecodeError::Unknown { what: "role", found: found.into() }),
+        }
+    }
 }
 
 /// What a connection is for.
@@ -33,6 +41,8 @@ pub enum Purpose {
     Frames = 0,
     /// Bodies, each on a stream of its own, so that slow readers never hold up frames.
     Bodies = 1,
+    /// Membership, on one bidirectional stream. Since version 2.
+    Gossip = 2,
 }
 
 /// Who dials, what for. First frame of a backplane connection; answered by the same in reverse.
@@ -75,15 +85,12 @@ impl ServerHello {
     pub fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
         let oldest = reader.varint("oldest version", MAX_VARINT)?;
         let newest = reader.varint("newest version", MAX_VARINT)?;
-        let role = match reader.byte("role")? {
-            0 => Role::Router,
-            1 => Role::Server,
-            found => return Err(DecodeError::Unknown { what: "role", found: found.into() }),
-        };
+        let role = Role::decode(&mut reader)?;
         let name = Name::decode(&mut reader)?;
         let purpose = match reader.byte("purpose")? {
             0 => Purpose::Frames,
             1 => Purpose::Bodies,
+            2 => Purpose::Gossip,
             found => return Err(DecodeError::Unknown { what: "purpose", found: found.into() }),
         };
         let incarnation = reader.varint("incarnation", MAX_VARINT)?;

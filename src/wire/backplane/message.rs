@@ -134,7 +134,7 @@ pub enum Message {
         /// The newest entry that is in the mirror.
         sequence: u64,
     },
-    /// The receiver, which holds the whole mirror, is to become primary in the next term. Version 2.
+    /// The receiver holds the whole mirror, and is to become primary in the next term. Version 2.
     HandOver {
         /// Whose assignment.
         client: ClientId,

@@ -1,12 +1,16 @@
 //! Frames of the backplane: between routers and servers, and among servers.
 
 mod forward;
+mod gossip;
 mod hello;
 mod message;
 mod payload;
 mod status;
 
 pub use forward::{Forward, How, MAX_FORMER, Resume, UseCachedBy};
+pub use gossip::{
+    Gossip, GossipKind, GossipState, MAX_GOSSIP, MAX_GOSSIP_UPDATES, MemberId, MemberUpdate,
+};
 pub use hello::{Purpose, Role, ServerHello};
 pub use message::{Holding, Holds, Message};
 pub use payload::{answer_reserved, gather_reply, use_cached_frame};

@@ -50,10 +50,7 @@ impl Message {
                 put::varint(out, *sequence);
                 put::limited(out, *slot, MAX_SLOTS - 1);
                 key.encode(out);
-                out.put_u8(u8::from(version.is_some()));
-                if let Some(version) = version {
-                    version.encode(out);
-                }
+                encode_version_option(version.as_ref(), out);
             }
             Self::MirrorAck { client, epoch, sequence } => {
                 client.encode(out);
@@ -244,6 +241,13 @@ fn decode_assignment_option(reader: &mut Reader) -> Result<Option<Assignment>, D
             let what = "presence of an assignment";
             Err(DecodeError::Unknown { what, found: found.into() })
         }
+    }
+}
+
+fn encode_version_option(version: Option<&Fingerprint>, out: &mut BytesMut) {
+    out.put_u8(u8::from(version.is_some()));
+    if let Some(version) = version {
+        version.encode(out);
     }
 }
 

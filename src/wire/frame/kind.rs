@@ -56,11 +56,13 @@ pub enum FrameType {
     Resume = 0x58,
     HandedOver = 0x5a,
     MirrorAck = 0x5b,
+
+    Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 45] = {
+    pub const ALL: [Self; 46] = {
         use FrameType::*;
         [
             Hello,
@@ -108,6 +110,7 @@ impl FrameType {
             Resume,
             HandedOver,
             MirrorAck,
+            Gossip,
         ]
     };
 

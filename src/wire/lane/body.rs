@@ -76,6 +76,17 @@ impl Body {
             }
         })
     }
+
+    /// The same, where no tag follows the bytes.
+    pub(super) fn decode_mirrored(reader: &mut Reader) -> Result<Self, DecodeError> {
+        match Self::decode(reader)? {
+            Self::Unmirrored { .. } => {
+                let found = u64::from(BODY_UNMIRRORED);
+                Err(DecodeError::Unknown { what: "body kind", found })
+            }
+            body => Ok(body),
+        }
+    }
 }
 
 impl BodyStart {
@@ -101,11 +112,14 @@ pub fn has_streamed_body(frame: &Frame) -> bool {
     let body_kind = || {
         let mut reader = frame.payload();
         reader.varint("request id", MAX_VARINT)?;
-        reader.array::<16>("tag")?;
+        match frame.kind() {
+            FrameType::Full => drop(reader.array::<16>("tag")?),
+            _ => drop(reader.array::<2>("status")?),
+        }
         reader.bytes("header block", MAX_HEADER_BLOCK)?;
         reader.byte("body kind")
     };
-    frame.kind() == FrameType::Full
+    matches!(frame.kind(), FrameType::Full | FrameType::CallReply)
         && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
 }
 

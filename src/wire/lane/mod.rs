@@ -1,9 +1,11 @@
 //! Frames of a lane: requests one way, replies the other, in any order.
 
 mod body;
+mod call;
 mod reply;
 mod request;
 
 pub use body::{Body, BodyStart, has_streamed_body, streamed_tag};
+pub use call::{CALL_IDEMPOTENT, CALL_VERSION, Call, MAX_STATUS, MIN_STATUS, is_idempotent};
 pub use reply::{ErrorCode, Outcome, Reply};
-pub use request::{CALL_IDEMPOTENT, Get, MAX_SLOTS, Validator, is_idempotent};
+pub use request::{Get, MAX_SLOTS, Validator};

@@ -1,12 +1,13 @@
 //! What clients are answered.
 
 use super::body::Body;
+use super::call::{MAX_STATUS, MIN_STATUS, decode_status};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_ERROR_TEXT, MAX_PAYLOAD};
 use crate::wire::gather::MIN_SHARED;
 use crate::wire::headers::HeaderBlock;
 use crate::wire::types::Tag;
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// Why a request failed, as a number that programs can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +40,15 @@ pub enum Outcome {
         /// Its headers.
         headers: HeaderBlock,
         /// Its bytes.
+        body: Body,
+    },
+    /// The source executed a CALL, and this is its answer. Never mirrored, never cached.
+    Called {
+        /// What came of it, as in HTTP: 200 to 999.
+        status: u16,
+        /// The headers of the body.
+        headers: HeaderBlock,
+        /// What came back, in the frame or on a stream of its own.
         body: Body,
     },
     /// The source has no such item.
@@ -98,7 +108,8 @@ impl Outcome {
     /// The bytes that travel in the frame.
     fn inline_body(&self) -> &[u8] {
         match self {
-            Self::Full { body: Body::Inline(bytes), .. } => bytes,
+            Self::Full { body: Body::Inline(bytes), .. }
+            | Self::Called { body: Body::Inline(bytes), .. } => bytes,
             _ => &[],
         }
     }
@@ -108,6 +119,7 @@ impl Outcome {
         match self {
             Self::UseCached { .. } => FrameType::UseCached,
             Self::Full { .. } => FrameType::Full,
+            Self::Called { .. } => FrameType::CallReply,
             Self::NotFound => FrameType::NotFound,
             Self::UnknownSlot => FrameType::UnknownSlot,
             Self::Busy { .. } => FrameType::Busy,
@@ -128,10 +140,13 @@ impl Reply {
 
     /// The bytes that end the frame, if they are worth sharing instead of being copied.
     pub fn shared(&self) -> Option<&Bytes> {
-        let Outcome::Full { body: Body::Inline(bytes), .. } = &self.outcome else {
-            return None;
-        };
-        (bytes.len() >= MIN_SHARED).then_some(bytes)
+        match &self.outcome {
+            Outcome::Full { body: Body::Inline(bytes), .. }
+            | Outcome::Called { body: Body::Inline(bytes), .. } => {
+                (bytes.len() >= MIN_SHARED).then_some(bytes)
+            }
+            _ => None,
+        }
     }
 
     /// Writes the frame behind what `out` holds, all but what [`Reply::shared`] gives.
@@ -155,6 +170,13 @@ impl Reply {
                 headers.encode(out);
                 body.encode(out);
             }
+            Outcome::Called { status, headers, body } => {
+                assert!((MIN_STATUS..=MAX_STATUS).contains(status), "{status} is no final status");
+                assert!(!matches!(body, Body::Unmirrored { .. }), "an answer has no tag");
+                out.put_u16(*status);
+                headers.encode(out);
+                body.encode(out);
+            }
             Outcome::NotFound | Outcome::UnknownSlot | Outcome::FateUnknown => {}
             Outcome::Busy { retry_after_ms } => put::varint(out, *retry_after_ms),
             Outcome::Error { code, text } => {
@@ -174,6 +196,11 @@ impl Reply {
                 tag: Tag::decode(&mut reader)?,
                 headers: HeaderBlock::decode(&mut reader)?,
                 body: Body::decode(&mut reader)?,
+            },
+            FrameType::CallReply => Outcome::Called {
+                status: decode_status(&mut reader)?,
+                headers: HeaderBlock::decode(&mut reader)?,
+                body: Body::decode_mirrored(&mut reader)?,
             },
             FrameType::NotFound => Outcome::NotFound,
             FrameType::UnknownSlot => Outcome::UnknownSlot,

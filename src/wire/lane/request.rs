@@ -8,9 +8,6 @@ use bytes::BufMut;
 /// Slots a client may use, at the most; routers may allow fewer.
 pub const MAX_SLOTS: u64 = 1 << 20;
 
-/// The flag of a CALL that may be sent again.
-pub const CALL_IDEMPOTENT: u8 = 1;
-
 /// What a client says of its copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validator {
@@ -103,15 +100,4 @@ impl Get {
         reader.finish("GET")?;
         Ok(Self { request_id, slot, key, validator })
     }
-}
-
-/// Whether a request may be sent again when it is not known what became of it. A GET and a BATCH
-/// may; a CALL only if it says so. Its flags follow the request id.
-pub fn is_idempotent(frame: &Frame) -> bool {
-    if frame.kind() != FrameType::Call {
-        return true;
-    }
-    let mut reader = frame.payload();
-    let flags = reader.varint("request id", MAX_VARINT).and_then(|_| reader.byte("flags"));
-    flags.is_ok_and(|flags| flags & CALL_IDEMPOTENT != 0)
 }

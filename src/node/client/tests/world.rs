@@ -383,6 +383,7 @@ impl World {
                     assert!(std::mem::take(&mut self.dialling), "nothing to give up");
                 }
                 Output::Answer(answer) => self.check(answer),
+                Output::Called(answer) => unreachable!("{answer:?}: nothing is called here"),
                 Output::Load { slot } => {
                     let mut bytes = self.disk.get(&slot).map(|item| item.bytes.to_vec());
                     if let Some(bytes) = bytes.as_mut().filter(|_| self.chance(20)) {

@@ -1,0 +1,96 @@
+//! A call from its frame to its reply.
+//!
+//! A call has the source do something, and passes by mirror and items. Whether its client is served
+//! here was settled before: nothing is executed for a client that is not. What was executed is
+//! answered in any case, also when the client was taken over meanwhile: a refusal would let the
+//! router have it executed once more.
+
+use super::{CallRequest, CallResponse, Called, Link, Output, Server};
+use crate::node::Fault;
+use crate::wire::backplane::{Forward, How};
+use crate::wire::frame::MAX_INLINE_BODY;
+use crate::wire::lane::{Body, Call, ErrorCode, MAX_STATUS, MIN_STATUS, Outcome, Reply};
+use crate::wire::{ClientId, Time};
+
+/// A call that the source executes.
+#[derive(Debug)]
+pub(super) struct PendingCall {
+    link: Link,
+    request_id: u64,
+    client: ClientId,
+    /// The term and change that the router asked under, if it took this server for the primary.
+    asked: Option<(u64, u64)>,
+    /// The client's own number.
+    inner_id: u64,
+}
+
+impl Server {
+    /// Has the source execute a call of a client that is served here.
+    pub(super) fn serve_call(
+        &mut self,
+        link: &Link,
+        forward: &Forward,
+        inner_id: u64,
+        asked: Option<(u64, u64)>,
+    ) {
+        if forward.deadline_ms == 0 {
+            // The router has told the client already that nobody answered.
+            return;
+        }
+        let (request_id, client) = (forward.request_id, forward.client);
+        let call = match Call::decode(forward.inner.payload()) {
+            Ok(call) => call,
+            Err(error) => {
+                let outcome = Outcome::error(ErrorCode::Malformed, error.to_string());
+                let reply = Reply { request_id: inner_id, outcome };
+                return self.send_reply(link, (request_id, &client, asked), reply, None);
+            }
+        };
+        let repeatable = call.idempotent || self.config.planted.is(Fault::HedgedCall);
+        if forward.how == How::Standby && !repeatable {
+            // A hedge is a second execution.
+            return self.refuse_ownership(link, forward);
+        }
+        self.counters.calls += 1;
+        let pending = PendingCall { link: link.clone(), request_id, client, asked, inner_id };
+        let ticket = self.calls.insert(pending) as u64;
+        let Call { key, headers, body, idempotent, .. } = call;
+        let request = Box::new(CallRequest { key, headers, body, idempotent });
+        self.outputs.push_back(Output::Call { ticket, request });
+    }
+
+    /// The source has executed a call, or could not.
+    pub fn handle_called(&mut self, now: Time, ticket: u64, called: Called) {
+        self.turn(now);
+        let Some(pending) = self.calls.try_remove(ticket as usize) else {
+            return;
+        };
+        let (outcome, streamed) = match called {
+            Called::Answered(response) => answer(response),
+            Called::Refused(text) => (Outcome::error(ErrorCode::Refused, text), None),
+            Called::Failed(text) => (Outcome::error(ErrorCode::Source, text), None),
+        };
+        let PendingCall { link, request_id, client, asked, inner_id } = pending;
+        let reply = Reply { request_id: inner_id, outcome };
+        self.send_reply(&link, (request_id, &client, asked), reply, None);
+        if let Some(body) = streamed {
+            self.outputs.push_back(Output::SendAnswer { to: link, request_id, body });
+        }
+    }
+}
+
+/// What a response is on the wire, and the bytes that go on a stream of their own.
+fn answer(response: CallResponse) -> (Outcome, Option<bytes::Bytes>) {
+    let CallResponse { status, headers, body } = response;
+    if !(MIN_STATUS..=MAX_STATUS).contains(&status) {
+        let text = format!(
+            "the source answered with status {status}, and not {MIN_STATUS} to {MAX_STATUS}"
+        );
+        return (Outcome::error(ErrorCode::Source, text), None);
+    }
+    if body.len() <= MAX_INLINE_BODY {
+        return (Outcome::Called { status, headers, body: Body::Inline(body) }, None);
+    }
+    let length = body.len() as u64;
+    (Outcome::Called { status, headers, body: Body::Stream { length } }, Some(body))
+}
