@@ -1,7 +1,7 @@
 //! One worker of a router: gives each client a primary, forwards its requests, and finds another
 //! server when the primary is gone. It reads no keys and no bodies.
 //!
-//! - `session`: a client's arrival, its token, its requests;
+//! - `session`: a client's arrival, its token; `requests`: what it asks;
 //! - `dispatch`: where a request goes now, and the takeover when that server is gone;
 //! - `replies`: what servers answer;
 //! - `bodies`: bodies on their way, and how they go on when their server is lost;
@@ -18,6 +18,7 @@ mod health;
 mod hedge;
 mod pulse;
 mod replies;
+mod requests;
 mod resolve;
 mod servers;
 mod session;

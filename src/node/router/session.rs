@@ -1,9 +1,8 @@
 //! A client's arrival, its token, its requests.
 
-use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
+use super::{Output, Router, SessionId};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
-use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
 use crate::wire::session::{CloseCode, GoawayReason, Hello, Ping, Welcome};
 use crate::wire::token::Token;
 use crate::wire::{ClientId, Frame, FrameType, Time};
@@ -12,16 +11,14 @@ use std::time::Duration;
 
 /// How long a router remembers a client that has no session. The client has its token.
 pub(super) const DEPARTED_MEMORY: Duration = Duration::from_secs(600);
-/// When a client that asked for too much at once should come back.
-const TOO_MANY_RETRY_MS: u64 = 10;
 
 /// One client's connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) state: SessionState,
-    in_flight: u64,
+    pub(super) in_flight: u64,
     /// The version of the protocol that it was welcomed in.
-    version: u64,
+    pub(super) version: u64,
     /// What the table last said of the client.
     pub(super) entry: Option<Entry>,
     /// What the client was told last, as a known entry.
@@ -258,76 +255,5 @@ impl Router {
         let pool = self.config.pool.clone();
         let assignment = self.assignments.spell(entry);
         self.keys.seal(&Token { client, pool, assignment, expires_s }, nonce)
-    }
-
-    /// A frame came on a lane. The shell reads lanes once the session is welcome.
-    pub fn handle_lane_frame(&mut self, now: Time, session: SessionId, lane: LaneId, frame: Frame) {
-        let Some(client) = self.sessions.get(session.0).and_then(Session::client) else {
-            return;
-        };
-        let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
-        let (true, Ok(inner_id)) = (request, frame.request_id()) else {
-            let reason = format!("a {:?} frame is no request", frame.kind());
-            return self.close(now, session, CloseCode::ProtocolViolation, reason);
-        };
-        let idempotent = lane::is_idempotent(&frame);
-        let deadline = now + self.config.request_timeout;
-        let request = Request {
-            session,
-            lane,
-            client,
-            inner_id,
-            frame,
-            idempotent,
-            deadline,
-            attempts: 0,
-            asked_at: now,
-            stage: Stage::Waiting,
-            body: None,
-        };
-        let Some(known) = self.sessions.get_mut(session.0) else {
-            return;
-        };
-        known.in_flight += 1;
-        let full = self.requests.len() >= MAX_REQUESTS;
-        if full || known.in_flight > self.config.limits.in_flight {
-            let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
-            return self.answer(request, outcome);
-        }
-        if request.frame.kind() == FrameType::Call && known.version < lane::CALL_VERSION {
-            let text = "calls are of version 2 of the protocol";
-            return self.answer(request, Outcome::error(ErrorCode::NotSupported, text));
-        }
-        self.dispatch(now, request);
-    }
-
-    /// Answers a request ourselves.
-    pub(super) fn answer(&mut self, request: Request, outcome: Outcome) {
-        // The client asks again from the start.
-        self.abandon_body(&request);
-        let frame = Reply { request_id: request.inner_id, outcome }.encode();
-        self.answer_with((request.session, request.lane), frame);
-        self.end(&request);
-    }
-
-    pub(super) fn answer_unavailable(&mut self, request: Request, text: String) {
-        let sent = request.stage != Stage::Waiting;
-        if request.idempotent || !sent {
-            self.answer(request, Outcome::error(ErrorCode::Unavailable, text));
-        } else {
-            self.answer(request, Outcome::FateUnknown);
-        }
-    }
-
-    pub(super) fn answer_with(&mut self, (session, lane): (SessionId, LaneId), frame: Frame) {
-        self.replies.count(frame.kind());
-        self.outputs.push_back(Output::ToLane { session, lane, frame });
-    }
-
-    /// A request is over.
-    pub(super) fn end(&mut self, request: &Request) {
-        if let Some(session) = self.sessions.get_mut(request.session.0) {
-            session.in_flight -= 1;
-        }
     }
 }

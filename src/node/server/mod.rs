@@ -4,7 +4,7 @@
 //! it, and what they count together is in a [`Tally`].
 //!
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
-//! - `serve`: a request from its frame to its reply, by way of the source;
+//! - `serve`: a request and its way to the source; `answer`: the reply, and the mirror;
 //! - `calls`: a call, which passes by mirror and items;
 //! - `replicate`: the alternate, and what it must know; `rebuild`: sending it a whole mirror;
 //! - `drain`: giving every client away;
@@ -13,6 +13,7 @@
 //! - `peers`: statuses, releases, and coming back after a pause;
 //! - `record`: what is known of a client, and of another server.
 
+mod answer;
 mod calls;
 mod clients;
 mod drain;
@@ -32,8 +33,8 @@ mod tests;
 
 use crate::cluster::{Board, Count, Tally};
 use crate::mirror::{Items, Store, Version};
-use crate::wire::backplane::{Message, Resume, SelfState, UseCachedBy};
-use crate::wire::lane::{Outcome, Reply, Validator};
+use crate::wire::backplane::{Message, Resume, SelfState};
+use crate::wire::lane::Validator;
 use crate::wire::session::OLDEST_VERSION;
 use crate::wire::{ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
@@ -274,29 +275,6 @@ impl Server {
 
     fn workers_of(&self, name: &Name) -> u64 {
         self.peers.get(name).map_or(1, |peer| peer.workers)
-    }
-
-    /// Counts a reply on its way to a router, with the assignment where the router's is another.
-    fn send_reply(
-        &mut self,
-        to: &Link,
-        (request_id, client, asked): (u64, &ClientId, Option<(u64, u64)>),
-        reply: Reply,
-        by: Option<UseCachedBy>,
-    ) {
-        let differs = |record: &&Record| {
-            let own = (record.epoch.term, record.epoch.change);
-            record.role == ClientRole::Primary && asked != Some(own)
-        };
-        let record = self.clients.get(client).filter(differs);
-        let assignment = record.map(|record| record.assignment(&self.config.name));
-        let to = to.clone();
-        if let (Outcome::UseCached { tag }, Some(by), None) = (&reply.outcome, by, &assignment) {
-            let (inner_id, tag) = (reply.request_id, *tag);
-            return self.outputs.push_back(Output::UseCached { to, request_id, by, inner_id, tag });
-        }
-        let (assignment, reply) = (assignment.map(Box::new), Box::new(reply));
-        self.outputs.push_back(Output::Reply { to, request_id, assignment, by, reply });
     }
 
     /// Every input passes here: the loop turned, and perhaps had stood still before.

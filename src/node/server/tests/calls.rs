@@ -3,6 +3,7 @@
 use super::*;
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::{Body, Call, ErrorCode};
+use crate::wire::lane::{Outcome, Reply};
 use crate::wire::{Frame, HeaderBlock};
 
 /// A CALL in a FORWARD.
