@@ -96,6 +96,12 @@ impl Items {
         (0..self.held.len()).map(|place| self.held_at(place))
     }
 
+    /// What takes longest to come.
+    pub(super) fn longest(&self) -> Wanted {
+        let (key, bytes) = &self.huge[0];
+        Wanted { class: Class::Huge, key: key.clone(), bytes: bytes.clone() }
+    }
+
     fn held_at(&self, place: usize) -> Wanted {
         let (key, bytes) = &self.held[place];
         let class = Class::Held(KINDS[place % KINDS.len()]);

@@ -20,7 +20,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -89,6 +89,14 @@ pub(crate) struct Samples {
     pub(crate) reasons: Vec<String>,
 }
 
+/// What a load is told while it is under way.
+#[derive(Default)]
+struct Orders {
+    stop: AtomicBool,
+    /// Clients that are to ask for 10 MiB next, one bit for each.
+    long: AtomicU64,
+}
+
 /// A load that is under way. It ends when this is dropped.
 pub(crate) struct Running {
     /// The clients, to see who services them. The first router of client `n` is router `n` modulo
@@ -96,7 +104,7 @@ pub(crate) struct Running {
     pub(crate) clients: Vec<Client>,
     /// When the first request was planned.
     pub(crate) start: Instant,
-    stop: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     thread: Option<JoinHandle<()>>,
     samples: oneshot::Receiver<Samples>,
 }
@@ -106,14 +114,14 @@ impl Running {
     pub(crate) async fn start(load: Load) -> Result<Self, LoadError> {
         let (ready, when_ready) = oneshot::channel();
         let (done, samples) = oneshot::channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let orders = Arc::<Orders>::default();
+        let given = Arc::clone(&orders);
         let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(work(load, &stopped, ready, done)),
+                Ok(runtime) => runtime.block_on(work(load, &given, ready, done)),
                 Err(why) => {
                     let error = LoadError::new(&format!("no event loop: {why}"));
                     // Who started the load may have given it up.
@@ -123,12 +131,18 @@ impl Running {
         });
         let thread = thread.map_err(|why| LoadError::new(&format!("no thread: {why}")))?;
         let (clients, start) = when_ready.await.map_err(|_| LoadError::given_up())??;
-        Ok(Self { clients, start, stop, thread: Some(thread), samples })
+        Ok(Self { clients, start, orders, thread: Some(thread), samples })
+    }
+
+    /// Has a client ask for 10 MiB in place of its next request, so that a body is under way soon.
+    /// Of the first 64 clients only.
+    pub(crate) fn ask_for_longest(&self, client: usize) {
+        self.orders.long.fetch_or(1_u64.checked_shl(client as u32).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Ends the load, waits for the answers that are still to come, and returns all.
     pub(crate) async fn finish(mut self) -> Result<Samples, LoadError> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.orders.stop.store(true, Ordering::Relaxed);
         let samples = (&mut self.samples).await.map_err(|_| LoadError::given_up());
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -139,13 +153,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.orders.stop.store(true, Ordering::Relaxed);
     }
 }
 
 type Ready = oneshot::Sender<Result<(Vec<Client>, Instant), LoadError>>;
 
-async fn work(load: Load, stop: &AtomicBool, ready: Ready, done: oneshot::Sender<Samples>) {
+async fn work(load: Load, orders: &Orders, ready: Ready, done: oneshot::Sender<Samples>) {
     let (clients, mut timer) = match prepare(&load).await {
         Ok(prepared) => prepared,
         // Who started the load may have given it up; so below.
@@ -165,11 +179,15 @@ async fn work(load: Load, stop: &AtomicBool, ready: Ready, done: oneshot::Sender
             // Should the timer fail, what is due is late, and counted as such.
             let _ = timer.sleep_until(start + planned).await;
         }
-        if stop.load(Ordering::Relaxed) {
+        if orders.stop.load(Ordering::Relaxed) {
             break;
         }
         let place = number as usize % clients.len();
-        let wanted = items.pick(number, number / clients.len() as u64);
+        let bit = 1_u64.checked_shl(place as u32).unwrap_or(0);
+        let wanted = match orders.long.fetch_and(!bit, Ordering::Relaxed) & bit {
+            0 => items.pick(number, number / clients.len() as u64),
+            _ => items.longest(),
+        };
         let request = Request { client: clients[place].clone(), place, wanted, start, planned };
         let (seen, comparer) = (Rc::clone(&seen), Rc::clone(&comparer));
         requests.spawn_local(async move { request.run(&seen, &comparer).await });

@@ -1,6 +1,7 @@
 //! What a run came to.
 
 use super::counters::Counters;
+use super::show;
 use crate::load::failover::{Class, KINDS, Outcome, Sample, Samples};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -120,7 +121,7 @@ impl Figures {
                 "use_cached": share.use_cached,
                 "percent": share.percent(),
             });
-            (super::kind_name(kind).to_owned(), value)
+            (show::kind_name(kind).to_owned(), value)
         });
         let Counters { hedges, hedged_wins, resumed_bodies, takeovers, released_clients } =
             self.counters;

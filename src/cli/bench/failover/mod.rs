@@ -8,16 +8,14 @@ mod cluster;
 mod counters;
 mod figures;
 mod namespace;
+mod show;
 
 use crate::cli::part::told_to_stop;
 use crate::cli::report::{self, Failure};
-use crate::cli::table::{Align, render};
 use crate::load::LoadError;
-use crate::load::failover::{self, Items, KINDS, Load, PER_MILLE};
-use crate::net::client::ValidatorKind;
+use crate::load::failover::{self, Items, Load};
 use cluster::Cluster;
-use figures::{Figures, Latencies, Story};
-use serde_json::{Value, json};
+use figures::{Figures, Story};
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,6 +23,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// When the event strikes, from the start of the load.
 const STRIKE: Duration = Duration::from_secs(3);
+/// So many of the clients that it will strike are to have a body of 10 MiB under way by then, which
+/// they ask for within as long before: each has its turn in it, at the usual rate.
+const BODIES: usize = 2;
+const UNDER_WAY: Duration = Duration::from_millis(35);
 /// For so long after it answers are looked at in particular; longer where the event takes longer.
 const WINDOW: Duration = Duration::from_secs(2);
 /// How long a frozen server stands still, and a cut lasts.
@@ -46,7 +48,8 @@ const INSIDE: &str = "--inside";
 #[command(after_help = "\
 Latencies begin at the planned time of a request. Of all requests 90% are for items of 4 KiB that
 the client holds, a third of them for each validator, 9% for 1 KiB, 0.8% for 1 MiB and 0.2% for
-10 MiB that it does not hold. A request has failed when it brings an error, or nothing in 10 s.
+10 MiB that it does not hold; and two clients that will be struck ask for 10 MiB just before, so
+that bodies are under way. A request has failed when it brings an error, or nothing in 10 s.
 
 Exit codes: 0 nothing failed, 1 something failed, 2 asked wrongly.")]
 pub(super) struct Arguments {
@@ -106,14 +109,6 @@ impl Event {
     }
 }
 
-/// The word for a kind of use-cached answer, as in a router's counters.
-fn kind_name(kind: ValidatorKind) -> &'static str {
-    match kind {
-        ValidatorKind::None => "mirror",
-        kind => kind.as_str(),
-    }
-}
-
 /// What came of an event, or why nothing did.
 type Row = (Event, Result<Figures, String>);
 
@@ -151,7 +146,11 @@ fn try_run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
             _ = told_to_stop() => Err(Failure::Failed("it was stopped".to_owned())),
         }
     })?;
-    report::print(&if arguments.json { json_line(arguments, &rows) } else { table(&rows) })?;
+    report::print(&if arguments.json {
+        show::json_line(arguments, &rows)
+    } else {
+        show::table(&rows)
+    })?;
     Ok(rows)
 }
 
@@ -188,13 +187,15 @@ async fn one(arguments: &Arguments, event: Event) -> Result<Figures, Failure> {
     let load = failover::Running::start(load).await.map_err(failed)?;
     let start = Instant::from_std(load.start);
     let before = cluster.count().await;
-    sleep_until(start + STRIKE).await;
+    sleep_until(start + STRIKE - UNDER_WAY).await;
     let (victim, of_victim) = most_popular(&load)?;
-    let struck = match event {
+    let struck: Vec<_> = match event {
         Event::None | Event::Rolling => (0..load.clients.len()).collect(),
         Event::Router => (0..load.clients.len()).step_by(cluster.routers().len()).collect(),
-        _ => of_victim.into_iter().collect(),
+        _ => of_victim,
     };
+    struck.iter().take(BODIES).for_each(|client| load.ask_for_longest(*client));
+    sleep_until(start + STRIKE).await;
     let begin = start.elapsed();
     strike(&mut cluster, event, &victim).await?;
     let end = match event {
@@ -204,6 +205,7 @@ async fn one(arguments: &Arguments, event: Event) -> Result<Figures, Failure> {
     sleep_until(start + Duration::from_secs(arguments.seconds.into())).await;
     let samples = load.finish().await.map_err(failed)?;
     let counters = cluster.count().await.since(&before);
+    let struck = struck.into_iter().collect();
     Ok(Figures::new(samples, &Story { window: begin..end, struck, counters }))
 }
 
@@ -230,88 +232,4 @@ async fn strike(cluster: &mut Cluster, event: Event, victim: &str) -> Result<(),
         Event::Rolling => cluster.roll().await?,
     }
     Ok(())
-}
-
-fn json_line(arguments: &Arguments, rows: &[Row]) -> String {
-    let [held, small, large] = PER_MILLE;
-    let rows: Vec<Value> = rows
-        .iter()
-        .map(|(event, row)| {
-            let mut value = match row {
-                Ok(figures) => figures.json(),
-                Err(why) => json!({ "not_run": why }),
-            };
-            value["event"] = event.name().into();
-            value
-        })
-        .collect();
-    let value = json!({
-        "rate_per_s": arguments.rate,
-        "connections": arguments.connections,
-        "seconds": arguments.seconds,
-        "requests_per_mille": {
-            "use_cached": held, "1k": small, "1m": large, "10m": 1_000 - held - small - large,
-        },
-        "events": rows,
-    });
-    format!("{value}\n")
-}
-
-/// The table for people, and why things failed.
-fn table(rows: &[Row]) -> String {
-    use Align::{Left, Right};
-    let mut headings = vec![("EVENT", Left), ("REQUESTS", Right), ("FAILED", Right)];
-    headings.extend([("WRONG", Right), ("MAX 2s", Right), ("P99 2s", Right), ("MAX", Right)]);
-    headings.extend([("P99", Right), ("LATE", Right), ("LARGE", Right), ("MIRROR", Right)]);
-    headings.extend([
-        ("CRC", Right),
-        ("STRONG", Right),
-        ("HEDGES", Right),
-        ("RESUMED", Right),
-        ("AGAIN", Right),
-    ]);
-    headings.push(("RELEASED", Right));
-    let mut lines = Vec::new();
-    let mut notes = String::new();
-    for (event, row) in rows {
-        match row {
-            Ok(figures) => lines.push(cells(*event, figures)),
-            Err(why) => notes += &format!("{}: not run: {why}\n", event.name()),
-        }
-        for why in row.iter().flat_map(|figures| &figures.reasons) {
-            notes += &format!("{}: {why}\n", event.name());
-        }
-    }
-    format!("{}\n{LEGEND}{notes}", render(&headings, &lines))
-}
-
-const LEGEND: &str = "\
-Latencies in ms from the planned time: of small answers that were planned in the 2 s from the event
-on (for rolling until it was over), or open at that time; of all small answers; and of the slowest
-large one. LATE: by how much the slowest start of a request missed its time; where it is large, the
-machine was busy with something else. MIRROR, CRC, STRONG: what clients that were struck held was
-called good from the event on, by what they said of it. HEDGES: for each hundred requests. AGAIN: MiB
-that clients got beyond one whole answer each.
-";
-
-fn cells(event: Event, figures: &Figures) -> Vec<String> {
-    let ms = |latencies: &Latencies, quantile| {
-        let latency = latencies.at(quantile);
-        latency.map_or("-".to_owned(), |it| format!("{:.1}", it.as_secs_f64() * 1e3))
-    };
-    let mut cells = vec![event.name().to_owned()];
-    cells.extend([figures.requests, figures.failed, figures.wrong].map(|it| it.to_string()));
-    cells.extend([ms(&figures.window, 1.0), ms(&figures.window, 0.99)]);
-    cells.extend([ms(&figures.small, 1.0), ms(&figures.small, 0.99), ms(&figures.late, 1.0)]);
-    cells.push(ms(&figures.large, 1.0));
-    cells.extend(KINDS.into_iter().zip(figures.use_cached).map(|(_, share)| {
-        // All but one in a thousand is not all.
-        let percent = share.percent().map(|percent| (percent * 100.0).floor() / 100.0);
-        percent.map_or("-".to_owned(), |percent| format!("{percent:.2}%"))
-    }));
-    cells.push(format!("{:.2}%", figures.hedges_percent()));
-    cells.push(figures.counters.resumed_bodies.to_string());
-    cells.push(format!("{:.1}", figures.sent_again as f64 / f64::from(1 << 20)));
-    cells.push(figures.counters.released_clients.to_string());
-    cells
 }
