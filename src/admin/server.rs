@@ -103,6 +103,7 @@ struct WeighedEntry {
     alternate_clients: u64,
     capacity: u64,
     sent_since_status: u64,
+    is_former: bool,
 }
 
 #[derive(Serialize)]
@@ -181,6 +182,7 @@ fn why(choice: &Choice) -> Why {
         alternate_clients: weighed.alternate_clients,
         capacity: weighed.capacity,
         sent_since_status: weighed.sent_since,
+        is_former: weighed.is_former,
     });
     Why { chosen: choice.chosen().to_string(), weighed: weighed.collect() }
 }

@@ -71,6 +71,7 @@ fn less_loaded<'a>(candidates: &[(&'a Name, &Member)], draw: u64) -> Option<&'a 
 mod tests {
     use super::super::choice::tests::{board, name};
     use super::*;
+    use crate::wire::Time;
 
     fn next(board: &Board, last: Option<&Name>) -> Option<Name> {
         board.choose_primary(Policy::Next, last, 0).cloned()
@@ -111,7 +112,7 @@ mod tests {
         (large.name, large.primary_clients) = (name("b"), 50);
         (large.threshold, large.capacity) = (500, 1000);
         board.set_reachable(&name("b"), true);
-        board.take(large);
+        board.take(Time::default(), large);
         for draw in [0, 1 << 32] {
             let chosen = board.choose_primary(Policy::LeastLoaded, None, draw);
             assert_eq!(chosen, Some(&name("b")));

@@ -110,6 +110,7 @@ impl Router {
             self.was_late = true;
             let pulses = self.servers.iter_mut().flat_map(|(_, server)| &mut server.pulses);
             pulses.for_each(|pulse| pulse.excuse(late));
+            self.board.excuse(late);
             self.due = now + READING;
             return;
         }
@@ -130,6 +131,7 @@ impl Router {
     /// What need not be looked at often.
     fn turn_slowly(&mut self, now: Time) {
         self.servers.iter_mut().for_each(|(_, server)| server.times.refresh());
+        self.board.expire(now);
         self.expire_resolutions(now);
         self.expire_requests(now);
         self.dispatch_waiting(now, None);

@@ -58,7 +58,7 @@ impl Router {
             Message::Status(status) if status.name == *self.assignments.name(from) => {
                 let name = status.name.clone();
                 let was_ready = self.board.member(&name).is_some_and(|member| member.is_ready());
-                self.board.take(status);
+                self.board.take(now, status);
                 if !was_ready && self.board.member(&name).is_some_and(|member| member.is_ready()) {
                     self.admit_waiting(now);
                     self.dispatch_waiting(now, None);

@@ -218,6 +218,7 @@ impl Server {
             self.pay_debts(None);
         }
         if now >= self.status_due {
+            self.board.expire(now);
             self.push_status(now);
         }
     }
@@ -279,9 +280,10 @@ impl Server {
 
     /// Every input passes here: the loop turned, and perhaps had stood still before.
     fn turn(&mut self, now: Time) {
-        let paused = self.last_turn.is_some_and(|last| now.since(last) >= PAUSE);
+        let stood_still = self.last_turn.map_or(Duration::ZERO, |last| now.since(last));
         self.last_turn = Some(now);
-        if paused {
+        if stood_still >= PAUSE {
+            self.board.excuse(stood_still);
             self.released.renew(now);
             self.begin_return(now);
         }

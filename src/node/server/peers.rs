@@ -80,7 +80,9 @@ impl Server {
         message: Message,
     ) {
         match message {
-            Message::Status(status) if status.name == *from => self.handle_status(from, status),
+            Message::Status(status) if status.name == *from => {
+                self.handle_status(now, from, status);
+            }
             Message::MirrorBegin { client, epoch, former } => {
                 self.handle_mirror_begin(now, from, client, epoch, former);
             }
@@ -117,7 +119,7 @@ impl Server {
         }
     }
 
-    fn handle_status(&mut self, from: &Name, status: Status) {
+    fn handle_status(&mut self, now: Time, from: &Name, status: Status) {
         let member = self.board.member(from);
         let was_ready = member.is_some_and(|member| member.is_ready());
         let state = member.and_then(|member| member.status.as_ref()).map(|status| status.state);
@@ -125,7 +127,7 @@ impl Server {
             self.owe_newcomer(from);
         }
         let drains = status.state == SelfState::Draining && state != Some(SelfState::Draining);
-        if !self.board.take(status) {
+        if !self.board.take(now, status) {
             return;
         }
         let ready = self.board.member(from).is_some_and(|member| member.is_ready());

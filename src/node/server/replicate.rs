@@ -16,10 +16,10 @@ impl Server {
     /// Picks an alternate by status, in the next change of the epoch, and starts to mirror to it.
     pub(super) fn choose_alternate(&mut self, client: ClientId) {
         let zone = self.config.zone.as_ref();
-        let choice = self.board.choose_alternate(&self.config.name, zone);
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
+        let choice = self.board.choose_alternate(&self.config.name, zone, &record.former);
         let old = record.alternate.take();
         if choice.is_none() && old.is_none() {
             self.alone.insert(client);
