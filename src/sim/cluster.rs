@@ -221,7 +221,9 @@ impl World {
         if self.is_running(host) {
             return;
         }
-        let mixed = self.plan.mixed_versions && !matches!(host, Host::Client(_) | Host::Caller(_));
+        let rough = matches!(self.stage, Stage::Begin | Stage::Rough);
+        let mixed =
+            rough && self.plan.mixed_versions && !matches!(host, Host::Client(_) | Host::Caller(_));
         let older = mixed && self.random.random_bool(0.5);
         let process = self.processes.entry(host).or_default();
         process.versions = if older { Versions::up_to(OLDEST_VERSION) } else { Versions::ALL };

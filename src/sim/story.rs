@@ -8,6 +8,7 @@ use super::network::{ACCEPTOR, Connection, DIALLER, Host};
 use super::plan::Mood;
 use crate::node::client::ValidatorPolicy;
 use crate::wire::Key;
+use crate::wire::session::Versions;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use std::time::Duration;
@@ -131,6 +132,8 @@ impl World {
 
     /// Heals everything, and ends all that would disturb the rest.
     fn settle(&mut self) -> Duration {
+        // Whoever starts from now on is of this release: the upgrade comes to its end.
+        self.stage = Stage::Settling;
         self.cuts.clear();
         self.pump_all();
         self.plan.stall_chance = 0.0;
@@ -140,6 +143,9 @@ impl World {
         self.source.repair(&mut self.random, now);
         for host in self.hosts().collect::<Vec<_>>() {
             self.thaw(host);
+            if self.versions(host) != Versions::ALL {
+                self.kill(host);
+            }
             if let Host::Server(place) = host {
                 self.undrain(place);
             }
