@@ -80,7 +80,9 @@ impl Outbox {
             // A task has it, and will write this too.
             return;
         };
-        match write_at_once(stream, &mut self.0.waiting.borrow_mut()) {
+        // Not in the match, whose last arm needs what waits for itself.
+        let written = write_at_once(stream, &mut self.0.waiting.borrow_mut());
+        match written {
             Ok(true) => {
                 if self.0.closed.get() {
                     // Fails only if the stream is already gone.
@@ -208,4 +210,38 @@ fn write_at_once(
     };
     waiting.skip_small(written?.bytes);
     Ok(waiting.is_empty())
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+    use crate::net::{endpoint, tls};
+    use crate::wire::session::GoawayReason;
+    use quinn::VarInt;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::path::Path;
+
+    #[tokio::test]
+    async fn what_is_left_for_a_stream_that_broke_is_dropped() {
+        let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+        let (cert, key) = (certs.join("server.pem"), certs.join("server.key"));
+        let accepting = tls::quic_server(tls::public_server(&cert, &key, &[b"outbox"]).unwrap());
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let router = endpoint::bind(any, Some(endpoint::public_accepting(accepting))).unwrap();
+        let client = endpoint::bind(any, None).unwrap();
+        let trust = tls::public_client(tls::Roots::Bundled, &[b"outbox"]).unwrap();
+        let config = quinn::ClientConfig::new(tls::quic_client(trust));
+        let address = router.local_addr().unwrap();
+        let connecting = client.connect_with(config, address, "localhost").unwrap();
+        let accepted = async { router.accept().await.unwrap().await.unwrap() };
+        let (connection, _accepted) = tokio::join!(connecting, accepted);
+        let connection = connection.unwrap();
+        let (send, _receive) = connection.open_bi().await.unwrap();
+        let outbox = Outbox::by_flush(send);
+        connection.close(VarInt::from_u32(0), b"");
+        assert!(outbox.push(&GoawayReason::Shutdown.encode()));
+        outbox.flush();
+        assert!(!outbox.push(&GoawayReason::Shutdown.encode()), "nothing is kept any more");
+        assert_eq!(outbox.pile(), 0);
+    }
 }
