@@ -4,7 +4,7 @@ use super::endpoint::{self, DiallingEndpoints};
 use super::frames::{FrameReader, ReadFrameError};
 use super::steering::initial_id_of;
 use super::tls;
-use crate::wire::backplane::{Purpose, Role, ServerHello};
+use crate::wire::backplane::{GOSSIP_SINCE, Purpose, Role, ServerHello};
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use crate::wire::session::{CloseCode, OLDEST_VERSION, Versions};
 use crate::wire::{DecodeError, FrameType, Name};
@@ -83,6 +83,8 @@ pub(crate) enum MeetError {
     Socket(std::io::Error),
     #[error("the peer calls itself {role} {name}, and its certificate does not vouch for that")]
     NotVouchedFor { role: &'static str, name: Name },
+    #[error("version {0} is spoken with it, and there is gossip since version {GOSSIP_SINCE}")]
+    NoGossip(u64),
     #[error("{expected} was said to be there, and {role} {name} is")]
     Another { expected: Name, role: &'static str, name: Name },
 }
@@ -199,6 +201,9 @@ impl Identity {
         let (oldest, newest, ours) = (peer.oldest, peer.newest, self.versions);
         let common = ours.common(oldest, newest);
         let version = common.ok_or(MeetError::Version { oldest, newest, ours })?;
+        if peer.purpose == Purpose::Gossip && version < GOSSIP_SINCE {
+            return Err(MeetError::NoGossip(version));
+        }
         let identity = connection.peer_identity();
         let certificates =
             identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());

@@ -2,13 +2,14 @@
 
 use super::client::{Expected, Ticket};
 use super::cluster::World;
-use super::network::{Host, Seat};
+use super::network::{ConnectionId, Host, Seat};
 use super::plan::Mood;
 use super::source::State;
 use super::story::Stage;
 use crate::cluster::Count;
 use crate::node::client::{Answer, Error, Reply, ReplyKind};
 use crate::wire::ClientId;
+use crate::wire::backplane::Message;
 use crate::wire::lane::ErrorCode;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -137,6 +138,14 @@ impl World {
             let name = &process.name;
             let what = format!("{name}, client {client}, slot {slot}: {key} at {version:?}");
             self.fail(Check::Mirror, what);
+        }
+    }
+
+    /// A message that came over a connection is one that both its ends know.
+    pub(super) fn check_version(&mut self, id: ConnectionId, message: &Message) {
+        let version = self.connections.get(&id).map_or(message.since(), |it| it.version);
+        if message.since() > version {
+            self.fail(Check::Protocol, format!("over a link of version {version}: {message:?}"));
         }
     }
 

@@ -248,6 +248,7 @@ impl World {
             Ok(message) => message,
             Err(error) => return self.fail(Check::Codec, format!("{frame:?}: {error}")),
         };
+        self.check_version(id, &message);
         let Some(server) = self.router(seat).and_then(|it| it.indices.get(&id)).copied() else {
             return;
         };

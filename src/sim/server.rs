@@ -256,6 +256,7 @@ impl World {
                 Ok(message) => message,
                 Err(error) => return self.fail(Check::Codec, format!("{frame:?}: {error}")),
             };
+            self.check_version(id, &message);
             self.trace.bytes(frame.bytes());
             let who = (&self.servers[place].name, worker);
             self.trace.got(self.now, who, &link, &message);

@@ -132,7 +132,13 @@ impl Mesh {
     /// Gives the machine an input, then carries out what it wants done.
     fn with<R>(self: &Rc<Self>, input: impl FnOnce(&mut Membership, Time) -> R) -> R {
         let mut machine = self.machine.borrow_mut();
+        let run_before = machine.own().incarnation;
         let result = input(&mut machine, self.clock.now());
+        if machine.own().incarnation != run_before {
+            // It was frozen or cut off for long, or its address was learned; often, it has a clock
+            // that was set back, or there are two of its name.
+            tracing::info!("this member goes on as a later run");
+        }
         let mut gone = Vec::new();
         let mut changed = false;
         while let Some(output) = machine.poll_output() {

@@ -116,3 +116,43 @@ async fn keep_link(
         tokio::time::sleep(REDIAL_DELAY).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 4443).into()
+    }
+
+    fn member(role: Role, last: u8) -> MemberId {
+        let name = Name::new(&format!("m-{last}")).expect("a name");
+        MemberId { role, name, incarnation: 1, address: Some(address(last)) }
+    }
+
+    #[test]
+    fn other_servers_are_linked_to_and_nobody_else() {
+        let known = |role, last, state| Known { member: member(role, last), state };
+        let members = [
+            known(Role::Router, 1, GossipState::Alive),
+            known(Role::Server, 2, GossipState::Alive),
+            known(Role::Server, 3, GossipState::Suspect),
+            known(Role::Server, 4, GossipState::Down),
+        ];
+        let found = |role, last| Some((role, member(role, last).name));
+        let seeds = [
+            (address(1), found(Role::Router, 1)),
+            // A seed stays one while its server is down, or has told of another address.
+            (address(4), found(Role::Server, 4)),
+            (address(12), found(Role::Server, 2)),
+            // Nobody gossips there: it may be a server of version 1.
+            (address(5), None),
+            // This member itself, by whatever address.
+            (address(9), None),
+            (address(19), found(Role::Server, 9)),
+        ];
+        let roster = Roster::of(&member(Role::Server, 9), &members, &seeds);
+        let expected = [2, 3, 4, 5, 12].map(address);
+        assert_eq!(roster.0.into_iter().collect::<Vec<_>>(), expected);
+    }
+}

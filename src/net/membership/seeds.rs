@@ -9,7 +9,7 @@ use super::Mesh;
 use crate::cluster::membership::MemberKey;
 use crate::config::PeerAddress;
 use crate::net::backplane::{self, Met};
-use crate::wire::backplane::MemberId;
+use crate::wire::backplane::{GOSSIP_SINCE, MemberId};
 use crate::wire::session::CloseCode;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -125,6 +125,11 @@ impl Mesh {
                 // It was asked, and nothing came of it.
                 self.ask_to_join((key, 0), address);
             }
+            return Ok(());
+        }
+        if self.setup.identity.versions.newest < GOSSIP_SINCE {
+            self.seeds.found.borrow_mut().entry(address).or_default();
+            self.publish();
             return Ok(());
         }
         let met = match self.dial(address).await {

@@ -20,8 +20,31 @@ pub(super) struct RouterLink {
     pub(super) member: (Name, u64, u64),
 }
 
+/// Keeps links to all other servers; worker 0 takes part in the gossip that tells of them.
+pub(super) fn start(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
+    let (linker, links_dialling) = (Rc::clone(shell), Rc::clone(dialling));
+    let hold = async move |target: &_| hold_links(&linker, &links_dialling, target).await;
+    tokio::task::spawn_local(membership::keep_links(plan.roster.subscribe(), hold));
+    if shell.identity.worker == 0 {
+        join(shell, plan, dialling, local);
+    }
+}
+
+impl Shell {
+    /// How many connections of routers' workers there are.
+    #[cfg(test)]
+    pub(crate) fn router_links(&self) -> usize {
+        self.routers.borrow().len()
+    }
+
+    /// What worker 0 knows of the members.
+    pub(crate) fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get().map(Rc::as_ref)
+    }
+}
+
 /// Takes part in the gossip.
-pub(super) fn join(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
+fn join(shell: &Rc<Shell>, plan: &Plan, dialling: &Rc<Dialling>, local: SocketAddr) {
     let setup = Setup {
         identity: shell.identity.clone(),
         listen: Some(local),
@@ -143,7 +166,7 @@ fn hand_in(shell: &Rc<Shell>, link: &Link, frames: &mut FrameReader) -> Result<(
 }
 
 /// Dials all workers of another server, to send to them until one of the connections breaks.
-pub(super) async fn hold_links(
+async fn hold_links(
     shell: &Rc<Shell>,
     dialling: &Dialling,
     target: &Target,

@@ -14,7 +14,7 @@ use super::backplane::{Dialling, Identity};
 use super::clock::Clock;
 use super::endpoint::{self, Door};
 use super::inspect::{self, Inspections, Inspectors};
-use super::membership::{self, Mesh, Roster};
+use super::membership::{Mesh, Roster};
 use super::outbox::Outbox;
 use super::router::StartError;
 use super::steering::{EndpointSecrets, PortGroup, Steering, WorkerIds};
@@ -175,12 +175,7 @@ async fn serve(seat: Seat, stop: StopOrder) -> io::Result<()> {
     let shell = Rc::new(Shell::new(&plan, worker));
     tokio::task::spawn_local(inspections.serve(Rc::clone(&shell)));
     tokio::task::spawn_local(Rc::clone(&shell).keep_time());
-    let (linker, links_dialling) = (Rc::clone(&shell), Rc::clone(&dialling));
-    let hold = async move |target: &_| links::hold_links(&linker, &links_dialling, target).await;
-    tokio::task::spawn_local(membership::keep_links(plan.roster.subscribe(), hold));
-    if worker == 0 {
-        links::join(&shell, &plan, &dialling, local);
-    }
+    links::start(&shell, &plan, &dialling, local);
     tokio::select! {
         () = links::accept(Rc::clone(&shell), endpoint.clone()) => {}
         () = stop.given() => {}
@@ -237,17 +232,6 @@ impl Shell {
             alarm: Alarm::default(),
             mesh: OnceCell::new(),
         }
-    }
-
-    /// How many connections of routers' workers there are.
-    #[cfg(test)]
-    pub(crate) fn router_links(&self) -> usize {
-        self.routers.borrow().len()
-    }
-
-    /// What worker 0 knows of the members.
-    pub(crate) fn mesh(&self) -> Option<&Mesh> {
-        self.mesh.get().map(Rc::as_ref)
     }
 
     /// Gives the machine an input, then carries out what it wants done.

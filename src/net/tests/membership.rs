@@ -163,3 +163,16 @@ fn whoever_speaks_in_anothers_name_is_not_heard() {
         assert_eq!((known, links), (vec![], 0));
     });
 }
+
+#[test]
+fn a_server_of_version_1_is_linked_to_by_its_seed_and_hears_no_gossip() {
+    let files = files();
+    let mut config = server_config(&files, "server-1", "");
+    config.versions.newest = 1;
+    let server = RunningServer::run(config, sample());
+    let router = Router::start(&files, &server.address.to_string());
+    block_on(async {
+        wait_until(async || router_links(&server).await == 1).await;
+        assert!(router.members().await.is_empty());
+    });
+}

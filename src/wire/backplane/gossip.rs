@@ -8,6 +8,8 @@ use crate::wire::types::Name;
 use bytes::{BufMut, BytesMut};
 use std::net::{IpAddr, SocketAddr};
 
+/// The version of the backplane since which there is gossip.
+pub const GOSSIP_SINCE: u64 = 2;
 /// Longest payload of GOSSIP: room for about 250 members.
 pub const MAX_GOSSIP: usize = 8 * 1024;
 /// Updates in one GOSSIP; fewer fit.

@@ -237,6 +237,15 @@ impl Message {
         }
     }
 
+    /// The first protocol version that has it.
+    pub fn since(&self) -> u64 {
+        match self {
+            Self::MirrorAck { .. } | Self::HandOver { .. } | Self::HandedOver { .. } => 2,
+            Self::Holds { holds: Holds::Released(_), .. } => Holds::RELEASED_SINCE,
+            _ => 1,
+        }
+    }
+
     /// The frame.
     pub fn encode(&self) -> Frame {
         Frame::build(self.frame_type(), MAX_BACKPLANE_PAYLOAD, |out| {

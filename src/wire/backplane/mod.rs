@@ -9,7 +9,8 @@ mod status;
 
 pub use forward::{Forward, How, MAX_FORMER, Resume, UseCachedBy};
 pub use gossip::{
-    Gossip, GossipKind, GossipState, MAX_GOSSIP, MAX_GOSSIP_UPDATES, MemberId, MemberUpdate,
+    GOSSIP_SINCE, Gossip, GossipKind, GossipState, MAX_GOSSIP, MAX_GOSSIP_UPDATES, MemberId,
+    MemberUpdate,
 };
 pub use hello::{Purpose, Role, ServerHello};
 pub use message::{Holding, Holds, Message};
