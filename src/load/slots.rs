@@ -121,13 +121,10 @@ impl Slots {
     }
 
     /// Checks that the version which is called unchanged is the one that the slot has.
-    pub(super) fn unchanged(&mut self, place: usize, tag: Tag) -> Result<(), FailureKind> {
+    pub(super) fn unchanged(&self, place: usize, tag: Tag) -> Result<(), FailureKind> {
         match self.slots[place].held {
             Some(held) if held.tag == tag => Ok(()),
-            _ => {
-                self.slots[place].held = None;
-                Err(FailureKind::WrongTag)
-            }
+            _ => Err(FailureKind::WrongTag),
         }
     }
 

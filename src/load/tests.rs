@@ -102,16 +102,25 @@ async fn each_wrong_answer_counts_as_what_it_is() {
         headers: HeaderBlock::default(),
         body: Body::Inline("another".into()),
     };
-    let unchanged = Fault::Outcome(Outcome::UseCached { tag: wrong });
-    for (mode, fault, expected) in [
-        (Mode::UseCached, unchanged, FailureKind::WrongTag),
-        (Mode::UseCached, Fault::Outcome(full(wrong)), FailureKind::WrongBytes),
-        (Mode::Full, Fault::Outcome(full(wrong)), FailureKind::WrongBytes),
-        (Mode::UseCached, Fault::Outcome(Outcome::FateUnknown), FailureKind::WrongReply),
-        (Mode::Full, Fault::Outcome(Outcome::UseCached { tag: wrong }), FailureKind::WrongReply),
+    let unchanged = || Outcome::UseCached { tag: wrong };
+    for (mode, outcome, expected) in [
+        (Mode::UseCached, unchanged(), FailureKind::WrongTag),
+        (Mode::UseCached, full(wrong), FailureKind::WrongBytes),
+        (Mode::Full, full(wrong), FailureKind::WrongBytes),
     ] {
-        let measured = load(config(router.address, mode), &pool, vec![fault]).await.unwrap();
+        // Two are in flight, by slot alone; then the first of them is asked for again, by its key.
+        let faults = || (0..3).map(|_| Fault::Outcome(outcome.clone()));
+        let once = load(config(router.address, mode), &pool, faults().take(1).collect()).await;
+        let once = once.unwrap().total;
+        assert_eq!((once.failures(), once.asked_again), (0, 1), "{mode:?}: any client asks again");
+        let measured = load(config(router.address, mode), &pool, faults().collect()).await.unwrap();
         assert_eq!(count(&measured, expected), 1, "{mode:?}");
+        assert_eq!((measured.total.failures(), measured.total.asked_again), (1, 2), "{mode:?}");
+    }
+    for (mode, outcome) in [(Mode::UseCached, Outcome::FateUnknown), (Mode::Full, unchanged())] {
+        let faults = vec![Fault::Outcome(outcome)];
+        let measured = load(config(router.address, mode), &pool, faults).await.unwrap();
+        assert_eq!(count(&measured, FailureKind::WrongReply), 1, "{mode:?}");
         assert_eq!(measured.total.failures(), 1, "{mode:?}");
         assert!(measured.total.replies() > 0, "it goes on");
     }

@@ -161,7 +161,7 @@ impl Filler<'_> {
         }
     }
 
-    /// The mirror does not know the slot: the same again, with the key.
+    /// The mirror does not know the slot, or means another key: the same again, with the key.
     fn ask_again(&mut self, position: usize) -> Result<(), Broken> {
         let asked = self.asked(position);
         if asked.is_named {
@@ -199,6 +199,12 @@ impl Filler<'_> {
         position: usize,
         outcome: Result<ReplyKind, FailureKind>,
     ) -> Result<(), Broken> {
+        let is_mistaken = matches!(outcome, Err(FailureKind::WrongTag | FailureKind::WrongBytes));
+        if is_mistaken && !self.asked(position).is_named {
+            // An alternate that answered first may not know yet what the slot stands for now. Any
+            // client asks again then, by the key.
+            return self.ask_again(position);
+        }
         let asked = self.positions[position].asked.take();
         let asked = asked.expect("only requests in flight are settled");
         self.free.push_back(position);
