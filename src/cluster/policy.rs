@@ -97,7 +97,7 @@ mod tests {
         let board = board(&[("a", "x", 4, 0), ("b", "x", 1, 0), ("c", "x", 2, 0)]);
         let mut taken = [0; 3];
         for draw in 0..30_u64 {
-            let draw = (draw % 3) << 32 | draw / 3;
+            let draw = ((draw % 3) << 32) | (draw / 3);
             let chosen = board.choose_primary(Policy::LeastLoaded, None, draw).unwrap();
             taken[["a", "b", "c"].iter().position(|it| name(it) == *chosen).unwrap()] += 1;
         }
