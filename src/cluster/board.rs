@@ -81,6 +81,11 @@ impl Board {
         }
     }
 
+    /// A server is gone: whatever was known of it.
+    pub fn forget(&mut self, name: &Name) {
+        self.members.remove(name);
+    }
+
     /// What is known of one server.
     pub fn member(&self, name: &Name) -> Option<&Member> {
         self.members.get(name)

@@ -40,8 +40,33 @@ impl World {
             83..86 => self.restart_all_servers(),
             86..89 => self.restart_in_turn(),
             89..93 => self.drain_for_a_while(server),
-            93..97 => self.restart_gently(server),
+            93..96 => self.restart_gently(server),
+            96..99 => self.spread_rumour(server),
             _ => self.fail_server(server),
+        }
+    }
+
+    /// Membership calls a server gone, whether it is true or not, and some hear of it.
+    fn spread_rumour(&mut self, place: usize) {
+        let name = self.servers[place].name.clone();
+        self.trace.line(self.now, || format!("#### {name} is said to be gone"));
+        for other in (0..self.servers.len()).filter(|other| *other != place) {
+            if self.is_awake(Host::Server(other)) && self.random.random_bool(0.8) {
+                for worker in 0..self.servers[other].workers.len() {
+                    self.with_server((other, worker), |machine, now| {
+                        machine.handle_peer_gone(now, &name);
+                    });
+                }
+            }
+        }
+        for router in 0..self.routers.len() {
+            if self.is_awake(Host::Router(router)) && self.random.random_bool(0.8) {
+                for worker in 0..self.routers[router].workers.len() {
+                    self.with_router((router, worker), |machine, now| {
+                        machine.handle_server_gone(now, &name);
+                    });
+                }
+            }
         }
     }
 

@@ -26,7 +26,7 @@ const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 /// ...and so many times what round trips explain, before a server is suspect.
 const SUSPECT_PATIENCE: u32 = 2;
 /// It may be owed for so long at least...
-const DOWN_AFTER: Duration = Duration::from_millis(150);
+const DOWN_AFTER: Duration = Duration::from_millis(250);
 /// ...and so many times what round trips explain, before a server is down...
 const DOWN_PATIENCE: u32 = 8;
 /// ...but no longer than this.

@@ -65,10 +65,19 @@ impl Server {
     }
 
     /// Membership says that another server is gone. While our own connections to it stand, that is
-    /// not believed; they break soon if it is true.
+    /// not believed; they break soon if it is true. Nobody waits for it any more, and nothing is
+    /// owed to it: should it come back after all, it is owed anew, as a newcomer.
     pub fn handle_peer_gone(&mut self, now: Time, name: &Name) {
-        if self.board.member(name).is_some_and(|member| !member.reachable) {
-            self.handle_peer_down(now, name);
+        if self.board.member(name).is_none_or(|member| member.reachable) {
+            return;
+        }
+        self.handle_peer_down(now, name);
+        self.board.forget(name);
+        self.peers.remove(name);
+        self.forget_debts_to(name);
+        if let Some(returning) = &mut self.returning {
+            returning.awaited.retain(|(awaited, _)| awaited != name);
+            self.settle_if_waited_enough(now);
         }
     }
 

@@ -228,10 +228,11 @@ impl Server {
         names.iter().for_each(|name| self.owe(name, client, &epoch));
     }
 
-    /// A server was heard of for the first time: what was taken over before was taken over without
-    /// its knowledge.
+    /// A server was heard of for the first time, or for the first time since it was gone: what was
+    /// taken over before, and which alternates were replaced, is without its knowledge.
     pub(super) fn owe_newcomer(&mut self, name: &Name) {
-        let taken = |record: &&Record| record.role == ClientRole::Primary && record.epoch.term > 1;
+        let first = |epoch: &Epoch| epoch.term == 1 && epoch.change <= 1;
+        let taken = |record: &&Record| record.role == ClientRole::Primary && !first(&record.epoch);
         let clients: Vec<_> = self
             .clients
             .iter()
@@ -240,6 +241,17 @@ impl Server {
             .collect();
         if !self.config.planted.is(Fault::LostRelease) {
             clients.iter().for_each(|(client, epoch)| self.owe(name, *client, epoch));
+        }
+    }
+
+    /// A server is gone, and what it believed with it.
+    pub(super) fn forget_debts_to(&mut self, name: &Name) {
+        self.debts.retain(|_, owed| {
+            owed.remove(name);
+            !owed.is_empty()
+        });
+        for record in self.clients.values_mut() {
+            record.former.retain(|former| former != name);
         }
     }
 
