@@ -18,6 +18,8 @@ use std::time::Duration;
 /// network here takes 20 ms each way, and what was asked before the source has answered takes as
 /// long again.
 const LONGEST_WAIT: Duration = Duration::from_millis(400);
+/// The same where a router fails: its clients are certain of it later, and connect anew.
+const LONGEST_MOVE: Duration = Duration::from_millis(1_000);
 
 /// A promise that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -203,7 +205,8 @@ impl World {
         }
         if self.plan.mood == Mood::OneFailure && self.stage == Stage::Struck {
             let waited = now.since(ticket.asked);
-            if waited > LONGEST_WAIT {
+            let longest = if self.router_failed { LONGEST_MOVE } else { LONGEST_WAIT };
+            if waited > longest {
                 let what = format!("client {place} waited {waited:?} for {}", ticket.key);
                 self.fail(Check::Failover, what);
             }

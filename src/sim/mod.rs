@@ -8,19 +8,21 @@
 //!
 //! - [`cluster`](self): the world, its clock and its hosts; `events`: what can happen;
 //! - `network`, `pump`: streams that stall, break and lose an unknown tail;
-//! - `server`, `retrieval`, `router`, `passing`, `client`, `caller`, `disk`, `source`: the hosts
-//!   and what they have;
+//! - `server`, `dialling`, `retrieval`, `calls`, `router`, `admission`, `passing`, `client`,
+//!   `caller`, `disk`, `source`: the hosts and what they have;
 //! - `plan`, `story`, `workload`, `faults`, `drain`: what a seed decides;
 //! - `checks`, `rest`: what must hold.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod admission;
 mod caller;
 mod calls;
 mod checks;
 mod client;
 mod cluster;
+mod dialling;
 mod disk;
 mod drain;
 mod events;

@@ -11,8 +11,8 @@ use crate::wire::backplane::Message;
 use crate::wire::lane::BodyStart;
 use crate::wire::session::{CloseCode, Limits};
 use crate::wire::token::TokenKeys;
-use crate::wire::{ClientId, Frame, Name, Time};
-use rand::{Rng, RngExt};
+use crate::wire::{Frame, Name, Time};
+use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,21 +181,6 @@ impl World {
         }
     }
 
-    /// A worker hears that another one has admitted a client.
-    pub(super) fn hand_in_admitted(
-        &mut self,
-        host: Host,
-        worker: usize,
-        client: ClientId,
-        admission: u64,
-    ) {
-        if let Host::Router(place) = host {
-            self.with_router((place, worker), |machine, now| {
-                machine.handle_admitted_elsewhere(now, client, admission);
-            });
-        }
-    }
-
     pub(super) fn router_lost(&mut self, seat: Seat, id: ConnectionId, end: usize, peer: Host) {
         let Some(process) = self.router(seat) else {
             return;
@@ -311,16 +296,6 @@ impl World {
                 self.suspend_bodies(seat, |_, passing| passing.body == body);
             }
             Output::AbandonBody { body } => self.abandon_body(seat, body),
-        }
-    }
-
-    /// Tells the router's other workers that a client has a session here now.
-    fn tell_others(&mut self, (place, own): Seat, client: ClientId, admission: u64) {
-        let host = Host::Router(place);
-        let life = self.life(host);
-        for worker in (0..self.routers[place].workers.len()).filter(|worker| *worker != own) {
-            let delay = Duration::from_micros(self.random.random_range(0..2_000));
-            self.schedule(delay, Event::Admitted { host, life, worker, client, admission });
         }
     }
 }

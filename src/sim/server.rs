@@ -110,31 +110,6 @@ impl World {
         self.random.random_range(1..=self.plan.most_workers)
     }
 
-    /// How many workers dial from a host that runs.
-    fn workers_of(&self, host: Host) -> usize {
-        match host {
-            Host::Server(place) => self.servers[place].workers.len(),
-            Host::Router(place) => self.routers[place].workers.len(),
-            Host::Client(_) | Host::Caller(_) => 0,
-        }
-    }
-
-    /// Has every worker dial every server but its own.
-    pub(super) fn dial_all_servers(&mut self, from: Host) {
-        for place in 0..self.servers.len() {
-            for worker in 0..self.workers_of(from) {
-                if Host::Server(place) != from {
-                    self.schedule_dial(from, worker, Host::Server(place), Duration::ZERO);
-                }
-            }
-        }
-    }
-
-    pub(super) fn schedule_dial(&mut self, from: Host, worker: usize, to: Host, delay: Duration) {
-        let life = self.life(from);
-        self.schedule(delay, Event::Dial { from, life, worker, to });
-    }
-
     fn server(&mut self, (place, worker): Seat) -> Option<&mut ServerWorker> {
         self.servers[place].workers.get_mut(worker)
     }

@@ -10,6 +10,7 @@
 //! until [`Client::poll_timeout`] at the latest and calls [`Client::handle_timeout`].
 
 mod asking;
+mod backoff;
 mod bodies;
 mod cache;
 mod calling;
@@ -22,6 +23,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod types;
+mod view;
 
 pub use crate::wire::session::CloseCode;
 pub use calls::{CallAnswer, CallReply, CallRequest};
@@ -34,8 +36,7 @@ pub use types::{
 };
 
 use crate::wire::session::{Assigned, GoawayReason, Ping, Welcome};
-use crate::wire::{Assignment, ClientId, DecodeError, Frame, FrameType, Tag, Time};
-use bytes::Bytes;
+use crate::wire::{Frame, FrameType, Tag, Time};
 use cache::Cache;
 use calls::Calls;
 use pulse::Pulse;
@@ -131,15 +132,16 @@ impl Client {
 
     fn session_frame(&mut self, frame: &Frame, now: Time) -> Result<(), String> {
         if frame.kind() == FrameType::Pong {
-            self.pong(Ping::decode(frame.payload()).map_err(say)?, now);
+            self.pong(Ping::decode(frame.payload()).map_err(|error| error.to_string())?, now);
             return Ok(());
         }
         self.heard(now);
         match frame.kind() {
-            FrameType::Welcome => self.welcome(Welcome::decode(frame.payload()).map_err(say)?, now),
+            FrameType::Welcome => self
+                .welcome(Welcome::decode(frame.payload()).map_err(|error| error.to_string())?, now),
             FrameType::Assigned => self.assigned(frame),
             FrameType::Goaway => {
-                match GoawayReason::decode(frame.payload()).map_err(say)? {
+                match GoawayReason::decode(frame.payload()).map_err(|error| error.to_string())? {
                     GoawayReason::Shutdown => self.session.drain(now),
                     GoawayReason::Superseded => {
                         let (code, reason) = (CloseCode::Done, Error::Superseded.to_string());
@@ -175,7 +177,7 @@ impl Client {
     }
 
     fn assigned(&mut self, frame: &Frame) -> Result<(), String> {
-        let assigned = Assigned::decode(frame.payload()).map_err(say)?;
+        let assigned = Assigned::decode(frame.payload()).map_err(|error| error.to_string())?;
         if self.session.assigned(assigned) {
             self.emit_token();
         }
@@ -282,43 +284,4 @@ impl Client {
             self.close(CloseCode::Done, "the router is shutting down".to_owned(), now);
         }
     }
-
-    /// Who the client is; none before the first WELCOME.
-    pub fn client_id(&self) -> Option<ClientId> {
-        self.session.client()
-    }
-
-    /// Who services the client; none before the first WELCOME.
-    pub fn assignment(&self) -> Option<&Assignment> {
-        self.session.assignment()
-    }
-
-    /// The newest token.
-    pub fn token(&self) -> Option<&Bytes> {
-        self.session.token()
-    }
-
-    /// Whether the router has welcomed the client in the present session.
-    pub fn is_ready(&self) -> bool {
-        self.session.is_ready()
-    }
-
-    /// Gets and calls that wait for their answer.
-    pub fn waiting(&self) -> usize {
-        self.requests.tickets() + self.calls.len()
-    }
-
-    /// Items that are held, and what they cost against [`Config::max_cache_bytes`].
-    pub fn cache_size(&self) -> (usize, u64) {
-        self.cache.size()
-    }
-
-    /// What was counted since the start.
-    pub fn statistics(&self) -> Statistics {
-        Statistics { evictions: self.cache.evictions(), ..self.statistics }
-    }
-}
-
-fn say(error: DecodeError) -> String {
-    error.to_string()
 }

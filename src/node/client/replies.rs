@@ -5,7 +5,7 @@
 //! request that carried the key, because a drifted mirror may have another key in the slot.
 
 use super::requests::{Head, Stage};
-use super::{Client, Error, Output, Reply, ReplyKind, say};
+use super::{Client, Error, Output, Reply, ReplyKind};
 use crate::node::Fault;
 use crate::wire::lane::{Body, ErrorCode, Outcome, Reply as LaneReply};
 use crate::wire::types::fingerprint;
@@ -49,7 +49,8 @@ impl Client {
             | FrameType::CallReply => {}
             other => return Err(format!("{other:?} has no place on a lane")),
         }
-        let LaneReply { request_id, outcome } = LaneReply::decode(frame).map_err(say)?;
+        let LaneReply { request_id, outcome } =
+            LaneReply::decode(frame).map_err(|error| error.to_string())?;
         if let Some(ticket) = self.calls.find(request_id) {
             self.session.note_answer();
             self.call_reply(ticket, outcome, frame.bytes().len(), now);

@@ -10,8 +10,8 @@ use crate::wire::session::{
 };
 use crate::wire::{Assignment, ClientId, Frame, Name, Time};
 use bytes::Bytes;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use std::time::Duration;
 
 /// Requests that may be sent before WELCOME has said how many.
@@ -27,10 +27,6 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a session must live to count as a good one without having answered anything.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
-/// Waits between rounds of attempts start at this...
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// ...double each time, and end at this.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What there is of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +58,7 @@ pub(super) struct Session {
     link: Link,
     /// How many connections there were.
     number: u64,
-    routers: usize,
+    pub(super) routers: usize,
     router: usize,
     /// Attempts and short sessions without success, one after the other.
     failures: u32,
@@ -82,7 +78,7 @@ pub(super) struct Session {
     max_slots: u64,
     connect_timeout: Duration,
     trouble: Option<String>,
-    random: StdRng,
+    pub(super) random: StdRng,
 }
 
 impl Session {
@@ -206,22 +202,6 @@ impl Session {
     /// The router to try beside the present one, after so many attempts that failed.
     pub(super) fn router_beside(&self, failed_attempts: u32) -> usize {
         (self.router + 1 + failed_attempts as usize) % self.routers
-    }
-
-    /// How long to wait after so many failures, one after the other.
-    pub(super) fn wait_after(&mut self, failures: u32) -> Duration {
-        let rounds = failures / u32::try_from(self.routers).unwrap_or(u32::MAX);
-        if rounds == 0 {
-            return Duration::ZERO;
-        }
-        let longest = (FIRST_WAIT * 2u32.pow((rounds - 1).min(16))).min(LONGEST_WAIT);
-        self.jitter(longest)
-    }
-
-    /// A time between half of `longest` and all of it, so that clients that failed together do not
-    /// come back together.
-    pub(super) fn jitter(&mut self, longest: Duration) -> Duration {
-        longest.mul_f64(self.random.random_range(0.5..1.0))
     }
 
     /// A router does not want this client. Returns whether none of them does.

@@ -8,8 +8,10 @@ use super::*;
 use crate::wire::lane::{Body, BodyStart, ErrorCode, Get, Outcome, Reply as LaneReply, Validator};
 use crate::wire::session::{Hello, Limits};
 use crate::wire::types::fingerprint;
-use crate::wire::{Digest, Epoch, Fingerprint, HeaderBlock, HeaderName, Key, Name};
-use bytes::BytesMut;
+use crate::wire::{
+    Assignment, ClientId, Digest, Epoch, Fingerprint, HeaderBlock, HeaderName, Key, Name,
+};
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -2,10 +2,11 @@
 
 use super::super::*;
 use super::{LIMITS, headers, key, unavailable, welcome_frame};
+use crate::wire::ClientId;
 use crate::wire::frame::{MAX_INLINE_BODY, MAX_PAYLOAD};
 use crate::wire::lane::{Body, Call, ErrorCode, Outcome, Reply as LaneReply};
 use crate::wire::session::{GoawayReason, Limits};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use std::time::Duration;
 
