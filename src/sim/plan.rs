@@ -74,7 +74,7 @@ impl Plan {
             1 => Mood::OneFailure,
             _ => Mood::Rough,
         };
-        let rough = mood == Mood::Rough;
+        let (calm, rough) = (mood == Mood::Calm, mood == Mood::Rough);
         let least_latency = pick(random, &[50, 200, 1_000]);
         let threshold = pick(random, &[1, 2, 3, 1_000]);
         Self {
@@ -88,7 +88,8 @@ impl Plan {
             stall_chance: if rough { pick(random, &[0.0, 0.0, 0.01, 0.05]) } else { 0.0 },
             stall_ms: pick(random, &[20, 200, 800]),
             body_break_chance: if rough { pick(random, &[0.0, 0.05, 0.3]) } else { 0.0 },
-            source_ms: pick(random, &[1, 5, 50]),
+            // Where nothing breaks, a slow source must not look like a dead router.
+            source_ms: pick(random, if calm { &[1, 50, 900] } else { &[1, 5, 50] }),
             story: Duration::from_millis(random.random_range(2_000..=8_000)),
             fault_ms: pick(random, &[150, 400, 1_000]),
             change_ms: pick(random, &[3, 20, 100, 1_000]),

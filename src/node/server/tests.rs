@@ -316,12 +316,23 @@ fn two_workers_share_the_threshold_and_the_capacity() {
 #[test]
 fn a_peer_that_membership_calls_gone_is_kept_while_its_connections_stand() {
     let mut server = server();
+    // In a later term, so that all others are owed a release.
+    ask(&mut server, client(1), How::Assign, epoch(2));
     server.handle_peer_gone(now(0), &name("b"));
     server.handle_peer_gone(now(0), &name("c"));
     assert!(server.board.member(&name("b")).is_some_and(|member| member.reachable));
     assert!(server.board.member(&name("c")).is_none());
     server.handle_peer_down(now(0), &name("b"));
     server.handle_peer_gone(now(0), &name("b"));
-    assert!(server.board.member(&name("b")).is_some_and(|member| !member.reachable));
+    assert!(server.board.member(&name("b")).is_none(), "nobody waits for it any more");
+    assert_eq!(server.view().debts, 0, "and nothing is owed to it");
+    sent(&mut server);
+    // It was not gone after all.
+    server.handle_peer_up(now(0), &name("b"), 1, VERSION);
+    server.handle_message(now(0), &peer("b"), Message::Status(status("b", 0, 9)));
+    let again = sent(&mut server).into_iter().any(|(to, message)| {
+        to == peer("b") && matches!(message, Message::Release { .. } | Message::MirrorBegin { .. })
+    });
+    assert!(again, "it is told whose client that is");
     server.assert_consistent();
 }

@@ -253,7 +253,7 @@ async fn without_restart_the_dead_stay_dead_and_nothing_runs_on_without_children
 async fn watch_trap(directory: &tempfile::TempDir, at_stop: &str) -> (Watched, u32) {
     let set = directory.path().join("set");
     let script =
-        format!("trap {at_stop} INT; echo > {}; while :; do sleep 0.01; done", set.display());
+        format!("trap {at_stop} TERM; echo > {}; while :; do sleep 0.01; done", set.display());
     let mut cluster = watch(vec![shell(ready_anyway(), &script)], Restart::Never);
     let pid = cluster.started().await;
     cluster.ready().await;

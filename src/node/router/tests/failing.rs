@@ -142,7 +142,7 @@ fn a_silent_server_is_suspect_then_down_and_its_requests_do_not_wait() {
     // The next request is sent to both at once.
     let asked: Vec<_> = world.get().iter().map(|(to, _, forward)| (*to, forward.how)).collect();
     assert_eq!(asked, [(world.x, How::Known), (world.y, How::Standby)]);
-    let said = world.pass(160);
+    let said = world.pass(260);
     assert_eq!(world.health(), [HealthState::Down, HealthState::Healthy]);
     let taken: Vec<_> = forwards(said).iter().map(|(to, _, it)| (*to, it.how)).collect();
     assert_eq!(taken, [(world.y, How::Takeover), (world.y, How::Takeover)]);
@@ -162,7 +162,7 @@ fn a_call_that_may_not_be_repeated_is_never_hedged() {
     assert_eq!(world.health()[0], HealthState::Suspect);
     assert_eq!(world.send(call(0)).len(), 1);
     assert_eq!(world.send(call(crate::wire::lane::CALL_IDEMPOTENT)).len(), 2);
-    let said = world.pass(100);
+    let said = world.pass(200);
     assert_eq!(on_lanes(&said), [FrameType::FateUnknown; 2]);
     assert_eq!(forwards(said).len(), 1, "the one that may be repeated is taken over");
 }
