@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use std::sync::Arc;
 use std::time::Duration;
 
-const LANE: u64 = 1;
+const LANE: u32 = 1;
 
 struct World {
     servers: Vec<(Name, Arc<Tally>, Server)>,

@@ -9,6 +9,8 @@ use crate::node::server::DrainView;
 use crate::wire::Time;
 use std::time::Duration;
 
+/// How long a drained server goes on, for the sake of requests that were on their way to it.
+const LINGER: Duration = Duration::from_millis(100);
 /// How often a server that was told to stop looks whether it has drained.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a server that was told to stop drains at the most.
@@ -77,6 +79,10 @@ impl World {
             return self.undrain(place);
         }
         let view = self.drain_view(place);
+        if view.is_done() && until > self.now + LINGER {
+            let (life, until) = (self.life(host), self.now + LINGER);
+            return self.schedule(LINGER, Event::Stop { host, life, until });
+        }
         if view.is_done() || view.ready_servers == 0 || self.now >= until {
             self.trace.line(self.now, || format!("#### {host:?} stops: {view:?}"));
             self.kill(host);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The lane that every session here uses.
-const LANE: u64 = 1;
+const LANE: u32 = 1;
 /// How long a request may go unanswered.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 

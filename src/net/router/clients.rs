@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 
 /// How long a client may take from its first packet to its HELLO.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lanes that a client may open in the life of a session: each leaves a little behind.
+const MAX_LANES: LaneId = 4096;
 /// How long a refused client has to read why.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
 
@@ -144,6 +146,10 @@ async fn accept_lanes(
     welcomed.notified().await;
     let mut number: LaneId = 0;
     while let Ok((send, receive)) = connection.accept_bi().await {
+        if number == MAX_LANES {
+            let reason = format!("a session opens at most {MAX_LANES} lanes");
+            return backplane::close(connection, CloseCode::ProtocolViolation, &reason);
+        }
         number += 1;
         let outbox = Outbox::by_flush(send);
         if let Some(io) = shell.sessions.borrow_mut().get_mut(session.0) {

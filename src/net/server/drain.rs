@@ -8,6 +8,8 @@ use tokio::time::{Instant, sleep};
 
 /// How often is looked whether the server has drained.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a drained server goes on, for the sake of requests that were on their way to it.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Has a server hand all its clients over before it stops.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ impl Drainer {
         while let Some(view) = look(&self.workers).await {
             let (primary, alternate) = (view.primary_clients, view.alternate_clients);
             if view.is_done() {
+                sleep(LINGER).await;
                 return tracing::info!("drained: no client is left");
             }
             if view.ready_servers == 0 {

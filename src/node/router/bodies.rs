@@ -68,6 +68,7 @@ impl Router {
         let Some(request) = self.requests.get_mut(request_id) else {
             return BodyVerdict::Unwanted;
         };
+        let inner_id = request.inner_id();
         match (&mut request.stage, &mut request.body) {
             (Stage::Asked { entry, hedge }, _)
                 if entry.primary() == from || *hedge == Some(from) =>
@@ -78,7 +79,7 @@ impl Router {
                 if *server == from && !*begun && body.passed == offset =>
             {
                 (*begun, body.begun) = (true, true);
-                let start = BodyStart { request_id: request.inner_id, offset };
+                let start = BodyStart { request_id: inner_id, offset };
                 let (session, body) = (request.session, body.number);
                 BodyVerdict::Wanted(BodyRoute { session, body, start })
             }

@@ -12,7 +12,7 @@ use crate::wire::{ClientId, Time};
 use rand::Rng;
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
-const MAX_ATTEMPTS: u32 = 16;
+const MAX_ATTEMPTS: u16 = 16;
 
 /// The version of the protocol that lets a server go on with a body.
 const RESUME_SINCE: u64 = 2;

@@ -75,8 +75,16 @@ impl Router {
         }
     }
 
-    /// Sends a request to its client's alternate as well, if it may be sent there.
+    /// Sends a request to its client's alternate as well, if it may be sent there; or to its new
+    /// primary alone, if it has got another one since.
     pub(super) fn hedge(&mut self, now: Time, number: u64) {
+        if self.has_moved(number) {
+            // An answer of the former primary would not be taken any more.
+            if let Some(request) = self.requests.remove(number) {
+                self.dispatch(now, request);
+            }
+            return;
+        }
         let Some(request) = self.requests.get(number) else {
             return;
         };
@@ -106,6 +114,18 @@ impl Router {
         }
         self.counters.hedges += 1;
         self.send_to_owner(alternate, &client, forward.encode_frame());
+    }
+
+    /// Whether a request that may be repeated waits for a server that has lost its client.
+    fn has_moved(&self, number: u64) -> bool {
+        let Some(request) = self.requests.get(number).filter(|it| it.idempotent) else {
+            return false;
+        };
+        let Stage::Asked { entry, .. } = request.stage else {
+            return false;
+        };
+        let current = self.assignments.find(&request.client);
+        current.is_some_and(|current| current.primary() != entry.primary())
     }
 
     /// Under which entry, and to which server, a request can be hedged.

@@ -85,7 +85,7 @@ const _: () = assert!(MAX_REQUESTS < Slots::<Request>::LIMIT);
 pub struct SessionId(pub u64);
 
 /// One lane of a session, by the shell's number for it.
-pub type LaneId = u64;
+pub type LaneId = u32;
 
 /// What the router wants done.
 #[derive(Debug)]
@@ -159,17 +159,26 @@ pub enum Output {
 struct Request {
     session: SessionId,
     lane: LaneId,
-    client: ClientId,
-    inner_id: u64,
-    frame: Frame,
+    attempts: u16,
     idempotent: bool,
+    client: ClientId,
+    frame: Frame,
     deadline: Time,
-    attempts: u32,
     /// When it was sent last.
     asked_at: Time,
     stage: Stage,
     /// The body that was announced to the client.
     body: Option<Box<Body>>,
+}
+
+// Beyond this it is copied by a call, every time that it goes from hand to hand.
+const _: () = assert!(size_of::<Request>() <= 128);
+
+impl Request {
+    /// The client's number for it.
+    fn inner_id(&self) -> u64 {
+        self.frame.request_id().expect("it was read when the request came")
+    }
 }
 
 /// Where a request is.

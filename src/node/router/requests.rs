@@ -16,7 +16,7 @@ impl Router {
             return;
         };
         let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
-        let (true, Ok(inner_id)) = (request, frame.request_id()) else {
+        let (true, Ok(_)) = (request, frame.request_id()) else {
             let reason = format!("a {:?} frame is no request", frame.kind());
             return self.close(now, session, CloseCode::ProtocolViolation, reason);
         };
@@ -25,12 +25,11 @@ impl Router {
         let request = Request {
             session,
             lane,
-            client,
-            inner_id,
-            frame,
-            idempotent,
-            deadline,
             attempts: 0,
+            idempotent,
+            client,
+            frame,
+            deadline,
             asked_at: now,
             stage: Stage::Waiting,
             body: None,
@@ -55,7 +54,7 @@ impl Router {
     pub(super) fn answer(&mut self, request: Request, outcome: Outcome) {
         // The client asks again from the start.
         self.abandon_body(&request);
-        let frame = Reply { request_id: request.inner_id, outcome }.encode();
+        let frame = Reply { request_id: request.inner_id(), outcome }.encode();
         self.answer_with((request.session, request.lane), frame);
         self.end(&request);
     }

@@ -47,6 +47,8 @@ pub struct DrainView {
     pub alternate_clients: u64,
     /// Releases that it owes to servers that can be reached.
     pub debts: u64,
+    /// Calls that its source executes now.
+    pub open_calls: u64,
     /// Other servers that take clients now.
     pub ready_servers: u64,
 }
@@ -58,6 +60,7 @@ impl DrainView {
         self.primary_clients += other.primary_clients;
         self.alternate_clients += other.alternate_clients;
         self.debts += other.debts;
+        self.open_calls += other.open_calls;
         self.ready_servers = self.ready_servers.min(other.ready_servers);
     }
 
@@ -68,7 +71,7 @@ impl DrainView {
 
     /// Whether a server that drains has nothing more to do.
     pub fn is_done(&self) -> bool {
-        self.draining && self.lists_nobody() && self.debts == 0
+        self.draining && self.lists_nobody() && self.debts == 0 && self.open_calls == 0
     }
 }
 
@@ -104,6 +107,7 @@ impl Server {
             primary_clients: self.primary_clients,
             alternate_clients,
             debts: debts as u64,
+            open_calls: self.calls.len() as u64,
             ready_servers: others.filter(|(_, member)| member.is_ready()).count() as u64,
         }
     }

@@ -73,9 +73,12 @@ impl Server {
     /// listed here reads is answered as a standby would, from its mirror and without changing it.
     /// Whatever that mirror lacks, the tag of the answer is that of a fresh version.
     fn may_read_meanwhile(&self, forward: &Forward) -> bool {
+        if self.returning.is_none() {
+            return false;
+        }
         let read = forward.inner.kind() == FrameType::Get && forward.resume.is_none();
         let ours = forward.client.owner(self.config.workers) == self.config.worker;
-        self.returning.is_some() && read && ours && self.title(forward) == Title::Owned
+        read && ours && self.title(forward) == Title::Owned
     }
 
     fn title(&self, forward: &Forward) -> Title {
@@ -96,7 +99,8 @@ impl Server {
         let (asked, own) =
             ((forward.term, forward.change), (record.epoch.term, record.epoch.change));
         // The names decide only between equals.
-        let higher = asked > own || (asked == own && self.asked_epoch(forward) > record.epoch);
+        let primary = forward.primary.as_ref().unwrap_or(&self.config.name);
+        let higher = asked > own || (asked == own && *primary > record.epoch.primary);
         let higher = higher || self.config.planted.is(Fault::NoEpochCheck);
         match (record.role, forward.how) {
             (_, How::Standby) => Title::StandBy,
