@@ -168,6 +168,11 @@ impl World {
         if let Some(what) = fell {
             self.fail(Check::Epoch, what);
         }
+        let process = &self.clients[place];
+        let moves = process.term().saturating_sub(process.term_before);
+        if self.server_failed && self.stage == Stage::Struck && moves > 1 {
+            self.fail(Check::Failover, format!("client {place} was moved {moves} times"));
+        }
         if statistics.violations > 0 {
             self.fail(Check::Protocol, format!("client {place} closed its session for it"));
         }

@@ -72,6 +72,8 @@ pub(super) struct World {
     pub(super) answers: u64,
     /// In a story of one failure: a router was the one that failed.
     pub(super) router_failed: bool,
+    /// In such a story: one server failed, again and again perhaps, and no other one.
+    pub(super) server_failed: bool,
     pub(super) failure: Option<(Check, String)>,
 }
 
@@ -102,6 +104,7 @@ impl World {
             steps: 0,
             answers: 0,
             router_failed: false,
+            server_failed: false,
             failure: None,
         };
         world.trace.line(BEGIN, || format!("{:?}", world.plan));

@@ -72,6 +72,8 @@ pub(super) enum Event {
     Undrain { place: usize },
     /// A server is told to stop.
     Roll { place: usize },
+    /// A server stands still for a moment, once more.
+    Flap { place: usize },
     /// A server that was told to stop looks whether it has drained.
     Stop { host: Host, life: u64, until: Time },
     /// The scenario goes on.
@@ -110,6 +112,7 @@ impl World {
             | Event::Drain { .. }
             | Event::Undrain { .. }
             | Event::Roll { .. }
+            | Event::Flap { .. }
             | Event::Stage => None,
         }
     }
@@ -195,6 +198,7 @@ impl World {
                     self.restart_gently(place);
                 }
             }
+            Event::Flap { place } => self.stand_still(place),
             Event::Stop { host, until, .. } => self.stop_when_drained(host, until),
             Event::Stage => self.next_stage(),
         }

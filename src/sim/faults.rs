@@ -10,6 +10,10 @@ use std::time::Duration;
 
 /// Servers that join a running cluster, and processes that copy a client, at the most.
 const MAX_ADDED: usize = 2;
+/// How often a server stands still that flaps...
+const FLAPS: u32 = 4;
+/// ...and how long after the time before.
+const FLAP_INTERVAL: Duration = Duration::from_millis(1_500);
 
 impl World {
     /// One thing breaks, or several at once.
@@ -116,6 +120,24 @@ impl World {
             self.trace.line(self.now, || format!("#### {host:?} is frozen"));
             self.freeze(host);
             let pause = self.between(50, 4_500);
+            self.schedule(pause, Event::Thaw { host });
+        }
+    }
+
+    /// A server stands still for a moment, again and again.
+    pub(super) fn flap(&mut self, place: usize) {
+        for turn in 0..FLAPS {
+            let delay = FLAP_INTERVAL * turn;
+            self.schedule(delay, Event::Flap { place });
+        }
+    }
+
+    pub(super) fn stand_still(&mut self, place: usize) {
+        let host = Host::Server(place);
+        if self.is_awake(host) {
+            self.trace.line(self.now, || format!("#### {host:?} stands still"));
+            self.freeze(host);
+            let pause = self.between(300, 1_200);
             self.schedule(pause, Event::Thaw { host });
         }
     }

@@ -74,7 +74,11 @@ impl Plan {
             1 => Mood::OneFailure,
             _ => Mood::Rough,
         };
-        let (calm, rough) = (mood == Mood::Calm, mood == Mood::Rough);
+        let rough = mood == Mood::Rough;
+        let (burst, in_flight) = (pick(random, &[1, 3, 8]), pick(random, &[2, 4, 64]));
+        // Where nothing breaks and nobody waits for his turn, a slow source must not look like a
+        // dead router.
+        let unhurried = mood == Mood::Calm && in_flight == 64 && burst == 1;
         let least_latency = pick(random, &[50, 200, 1_000]);
         let threshold = pick(random, &[1, 2, 3, 1_000]);
         Self {
@@ -88,15 +92,14 @@ impl Plan {
             stall_chance: if rough { pick(random, &[0.0, 0.0, 0.01, 0.05]) } else { 0.0 },
             stall_ms: pick(random, &[20, 200, 800]),
             body_break_chance: if rough { pick(random, &[0.0, 0.05, 0.3]) } else { 0.0 },
-            // Where nothing breaks, a slow source must not look like a dead router.
-            source_ms: pick(random, if calm { &[1, 50, 900] } else { &[1, 5, 50] }),
+            source_ms: pick(random, if unhurried { &[1, 50, 200] } else { &[1, 5, 50] }),
             story: Duration::from_millis(random.random_range(2_000..=8_000)),
             fault_ms: pick(random, &[150, 400, 1_000]),
             change_ms: pick(random, &[3, 20, 100, 1_000]),
             work_ms: pick(random, &[20, 60, 150]),
-            burst: pick(random, &[1, 3, 8]),
+            burst,
             slots: pick(random, &[3, 5, 8, 64]),
-            in_flight: pick(random, &[2, 4, 64]),
+            in_flight,
             cache_bytes: pick(random, &[5_000, 60_000, 1 << 20]),
             memory_bytes: pick(random, &[0, 3_000, 1 << 20]),
             server_memory: pick(random, &[2_000, 40_000, 1 << 24]),

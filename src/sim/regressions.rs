@@ -1,7 +1,7 @@
 //! Seeds that once showed a mistake, each with what it was.
 
 /// Told again by the tests.
-pub(super) const SEEDS: [(u64, &str); 17] = [
+pub(super) const SEEDS: [(u64, &str); 22] = [
     (0, "an alternate that was out of reach when it was replaced stayed one for ever"),
     (5, "the same, with its server back before anything else happened"),
     (13, "the same, after a takeover"),
@@ -19,4 +19,9 @@ pub(super) const SEEDS: [(u64, &str); 17] = [
     (389, "the same, with one router"),
     (7965, "a refused mirror was not heard of, since the link back was down"),
     (25813, "a client was assigned afresh below an epoch in which every server had let go of it"),
+    (268, "a server that was back after a pause held reads back until all others had answered"),
+    (25733, "a request to a server that had handed its client over waited for that server"),
+    (33403, "the same, with the server stopped before it could say so"),
+    (100396, "gets waited for ever behind calls, of which there always was another one"),
+    (965, "clients that asked for nothing had no place in the rest's checks"),
 ];

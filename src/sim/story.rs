@@ -115,14 +115,19 @@ impl World {
             self.fail_router(place);
         } else {
             let place = self.random.random_range(0..self.servers.len());
-            match self.random.random_range(0..10) {
-                0..5 => self.fail_server(place),
+            let how = self.random.random_range(0..10);
+            self.server_failed = how < 5;
+            match how {
+                0..4 => self.fail_server(place),
+                4..5 => self.flap(place),
                 5..7 => self.restart_gently(place),
                 _ => self.drain_for_good(place),
             }
         }
         for place in 0..self.clients.len() {
-            for delay in [self.between(0, 100), self.between(0, 4_000)] {
+            self.clients[place].term_before = self.clients[place].term();
+            for most in [100, 1_500, 3_000, 4_000, 6_000] {
+                let delay = self.between(0, most);
                 let (host, life) = (Host::Client(place), self.life(Host::Client(place)));
                 self.schedule(delay, Event::Work { host, life });
             }

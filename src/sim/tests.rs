@@ -67,7 +67,12 @@ fn a_missing_epoch_check_is_found() {
     let check = found_by(Fault::NoEpochCheck);
     let found = matches!(
         check,
-        Check::Epoch | Check::TwoPrimaries | Check::Alternate | Check::Failover | Check::Rest
+        Check::Epoch
+            | Check::TwoPrimaries
+            | Check::Alternate
+            | Check::Failover
+            | Check::Drain
+            | Check::Rest
     );
     assert!(found, "by {check}");
 }

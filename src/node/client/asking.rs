@@ -40,33 +40,46 @@ impl Client {
         }
     }
 
-    /// Sends what is queued, as far as router and cache allow.
+    /// Sends what is queued, as far as router and cache allow. Gets and calls take turns: neither
+    /// waits for ever because there is always another one of the other sort.
     pub(super) fn send(&mut self) {
         let Some((in_flight, slots)) = self.session.allowance() else {
             return;
         };
-        self.send_calls(in_flight);
+        while self.in_flight() < in_flight {
+            let turn_of_calls = !self.call_was_last;
+            if turn_of_calls && self.send_call() {
+                self.call_was_last = true;
+            } else if self.send_get(slots) {
+                self.call_was_last = false;
+            } else if turn_of_calls || !self.send_call() {
+                return;
+            }
+        }
+    }
+
+    /// Sends the next get that is queued. `false` if there is none, or there is no slot for it.
+    fn send_get(&mut self, slots: u64) -> bool {
         // A slot changes its key only when the router has said how many slots there are.
         let room = Room { slots, may_evict: self.session.is_ready() };
-        while self.in_flight() < in_flight {
-            let Some(index) = self.requests.next_queued() else {
-                return;
-            };
-            let request = &mut self.requests[index];
-            let slot = match request.slot.filter(|slot| u64::from(*slot) < slots) {
-                Some(slot) => slot,
-                None if request.slot.is_some() => return,
-                None => {
-                    let out = &mut self.outputs;
-                    let Some(slot) = self.cache.bind(&request.key, index, room, out) else {
-                        return;
-                    };
-                    request.slot = Some(slot);
-                    slot
-                }
-            };
-            self.ask(index, slot);
-        }
+        let Some(index) = self.requests.next_queued() else {
+            return false;
+        };
+        let request = &mut self.requests[index];
+        let slot = match request.slot.filter(|slot| u64::from(*slot) < slots) {
+            Some(slot) => slot,
+            None if request.slot.is_some() => return false,
+            None => {
+                let out = &mut self.outputs;
+                let Some(slot) = self.cache.bind(&request.key, index, room, out) else {
+                    return false;
+                };
+                request.slot = Some(slot);
+                slot
+            }
+        };
+        self.ask(index, slot);
+        true
     }
 
     fn ask(&mut self, index: usize, slot: u32) {

@@ -40,15 +40,13 @@ impl Client {
         }
     }
 
-    /// Sends what is queued, once the router has said that it knows calls.
-    pub(super) fn send_calls(&mut self, in_flight: u64) {
+    /// Sends the next call that is queued, once the router has said that it knows calls. `false`
+    /// if there is none to send.
+    pub(super) fn send_call(&mut self) -> bool {
         let Some(version) = self.session.version().filter(|_| self.session.is_ready()) else {
-            return;
+            return false;
         };
-        while self.in_flight() < in_flight || version < CALL_VERSION {
-            let Some(ticket) = self.calls.next_queued() else {
-                return;
-            };
+        while let Some(ticket) = self.calls.next_queued() {
             if version < CALL_VERSION {
                 self.end_call(ticket, Err(Error::NoCalls { version }));
                 continue;
@@ -62,7 +60,9 @@ impl Client {
             call.wire_bytes += frame.bytes().len() as u64;
             self.calls.set_stage(ticket, Stage::Asked { id, body: None });
             self.outputs.push_back(Output::SendLane(frame));
+            return true;
         }
+        false
     }
 
     /// An answer to a call came on the lane.

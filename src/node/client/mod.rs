@@ -52,6 +52,8 @@ pub struct Client {
     cache: Cache,
     requests: Requests,
     calls: Calls,
+    /// What was sent last was a call.
+    call_was_last: bool,
     outputs: VecDeque<Output>,
     statistics: Statistics,
     /// Why there will be no session any more.
@@ -72,6 +74,7 @@ impl Client {
             cache: Cache::new(config.max_cache_bytes, max_memory, config.persist),
             requests: Requests::default(),
             calls: Calls::default(),
+            call_was_last: false,
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
             ended: None,
