@@ -91,7 +91,7 @@ fn status_prints_a_table_or_what_the_router_answered() {
     assert_eq!(table.code, Some(0), "{table:?}");
     let row = table.text().lines().nth(1).unwrap().split_whitespace();
     assert_eq!(row.take(4).collect::<Vec<_>>(), ["server-1", "healthy", "42", "7"]);
-    assert!(table.text().contains("\nclients 7, takeovers 0\n"), "{}", table.text());
+    assert!(table.text().contains("\nclients 7, takeovers 0, hedges "), "{}", table.text());
 
     let json = understudy(["status", "--json", "--admin", &serve(ANSWER).to_string()]);
     assert_eq!(json.text(), ANSWER.split_once("\r\n\r\n").unwrap().1.to_owned() + "\n");

@@ -32,6 +32,10 @@ struct Status {
     members: Vec<Member>,
     clients: u64,
     takeovers: u64,
+    #[serde(default)]
+    hedges: u64,
+    #[serde(default)]
+    resumed_bodies: u64,
     replies: Replies,
     use_cached_by: UseCachedBy,
 }
@@ -153,10 +157,12 @@ fn render(status: &Status) -> String {
         ("RELEASED", Align::Right),
     ];
     let rows: Vec<_> = status.servers.iter().map(row).collect();
-    let Status { clients, takeovers, replies, use_cached_by: by, .. } = status;
+    let Status { clients, takeovers, hedges, resumed_bodies, replies, .. } = status;
+    let by = &status.use_cached_by;
     let totals = format!(
         "{}\n\
-         clients {clients}, takeovers {takeovers}\n\
+         clients {clients}, takeovers {takeovers}, hedges {hedges}, \
+         resumed bodies {resumed_bodies}\n\
          replies: use_cached {}, full {}, delta {}, not_found {}, busy {}, called {}, \
          fate_unknown {}, error {}\n\
          use_cached by: mirror {}, crc {}, strong {}\n",
@@ -217,7 +223,7 @@ mod tests {
              "handed_on_clients": 1, "must_served_clients": 2, "released_clients": 3},
             {"name": "server-2", "state": "down", "pid": 0}
         ],
-        "clients": 19, "takeovers": 4,
+        "clients": 19, "takeovers": 4, "hedges": 12, "resumed_bodies": 13,
         "replies": {"use_cached": 1, "full": 2, "delta": 3, "not_found": 4, "busy": 5,
             "called": 10, "fate_unknown": 11, "error": 6},
         "use_cached_by": {"mirror": 7, "crc": 8, "strong": 9}
@@ -241,7 +247,7 @@ mod tests {
             "          -            -         -\n",
         ];
         let totals = "
-clients 19, takeovers 4
+clients 19, takeovers 4, hedges 12, resumed bodies 13
 replies: use_cached 1, full 2, delta 3, not_found 4, busy 5, called 10, fate_unknown 11, error 6
 use_cached by: mirror 7, crc 8, strong 9
 ";

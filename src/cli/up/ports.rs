@@ -53,7 +53,7 @@ impl Reservations {
         transport: Transport,
         option: &str,
     ) -> Result<(), Failure> {
-        let socket = bind(address, transport)
+        let socket = bind_asked(address, transport)
             .map_err(|error| Failure::Failed(refusal(address, transport, option, &error)))?;
         if transport == Transport::Tcp {
             self.hold(socket);
@@ -93,6 +93,20 @@ impl Reservations {
             self.held.push(socket);
         }
     }
+}
+
+/// Binds a socket to an address that nobody has. What is left of connections that have ended, a
+/// minute long, is in nobody's way.
+fn bind_asked(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
+    let bound = bind(address, transport);
+    let taken = matches!(&bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
+    if !taken || transport == Transport::Udp || holder::find(address.port(), transport).is_some() {
+        return bound;
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(cfg!(unix))?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// Binds a socket that shares its address with nobody.
@@ -206,6 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_connection_is_in_nobodys_way() {
+        let listener = TcpListener::bind((LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        // Whoever closes first keeps the address for a while.
+        drop(server);
+        drop(client);
+        drop(listener);
+        // Other tests start processes, which hold on to what is open here until they have begun.
+        let begun = Instant::now();
+        while let Err(error) = take(address, Transport::Tcp, "--admin") {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{error:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn an_address_of_another_machine_is_refused() {
         let text = take("192.0.2.1:9".parse().unwrap(), Transport::Udp, "--listen").unwrap_err();
         assert!(text.to_string().contains("192.0.2.1:9 (UDP) cannot be used"), "{text}");
@@ -225,7 +257,7 @@ mod tests {
         }
         #[cfg(target_os = "linux")]
         {
-            let other = take((LOCALHOST, port).into(), Transport::Tcp, "--admin");
+            let other = bind((LOCALHOST, port).into(), Transport::Tcp);
             assert!(other.is_err(), "another reservation of the port was possible");
         }
         let more: Vec<_> = (0..200).map(|_| reservations.pick(LOCALHOST).unwrap()).collect();
