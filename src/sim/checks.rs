@@ -164,12 +164,14 @@ impl World {
         let epoch = assignment.epoch.clone();
         let lower = process.seen.as_ref().filter(|(id, seen)| *id == client && *seen > epoch);
         let fell = lower.map(|(_, seen)| format!("client {place}: {seen:?}, then {epoch:?}"));
+        let same = process.seen.as_ref().filter(|(id, _)| *id == client);
+        let moved = same.is_some_and(|(_, seen)| seen.primary != epoch.primary);
+        process.moves += u64::from(moved);
         process.seen = Some((client, epoch));
         if let Some(what) = fell {
             self.fail(Check::Epoch, what);
         }
-        let process = &self.clients[place];
-        let moves = process.term().saturating_sub(process.term_before);
+        let moves = self.clients[place].moves;
         if self.server_failed && self.stage == Stage::Struck && moves > 1 {
             self.fail(Check::Failover, format!("client {place} was moved {moves} times"));
         }

@@ -53,8 +53,8 @@ pub(super) struct ClientProcess {
     pub(super) shared: BTreeMap<Key, Time>,
     /// The highest epoch that this run has seen.
     pub(super) seen: Option<(ClientId, Epoch)>,
-    /// Its term before the one failure of a story.
-    pub(super) term_before: u64,
+    /// How often it got another primary since a story's one failure began.
+    pub(super) moves: u64,
     /// Another process has this one's token.
     pub(super) cloned: bool,
     /// It is gone for good.
@@ -72,15 +72,10 @@ impl ClientProcess {
             calls: BTreeMap::new(),
             shared: BTreeMap::new(),
             seen: None,
-            term_before: 0,
+            moves: 0,
             cloned,
             retired: false,
         }
-    }
-
-    /// The term that it was told last, zero if it was told none.
-    pub(super) fn term(&self) -> u64 {
-        self.seen.as_ref().map_or(0, |(_, epoch)| epoch.term)
     }
 }
 

@@ -125,7 +125,7 @@ impl World {
             }
         }
         for place in 0..self.clients.len() {
-            self.clients[place].term_before = self.clients[place].term();
+            self.clients[place].moves = 0;
             for most in [100, 1_500, 3_000, 4_000, 6_000] {
                 let delay = self.between(0, most);
                 let (host, life) = (Host::Client(place), self.life(Host::Client(place)));
