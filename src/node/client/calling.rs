@@ -28,6 +28,7 @@ impl Client {
             let result = Err(Failure { error, details: Details::default() });
             return self.outputs.push_back(Output::Called(CallAnswer { ticket, result }));
         }
+        self.rest_unless_waiting(now);
         self.calls.add(ticket, key, request, now + self.config.request_timeout);
         self.send();
     }

@@ -231,14 +231,14 @@ impl Client {
 
     /// A request may be about to be sent: a silence before it is no silence.
     pub(super) fn rest_unless_waiting(&mut self, now: Time) {
-        if self.requests.in_flight() == 0 {
+        if self.in_flight() == 0 {
             self.pulse.rest(now);
         }
     }
 
     /// Whether the router's silence means anything.
     fn is_waiting(&self) -> bool {
-        self.requests.in_flight() > self.requests.abandoned()
+        self.in_flight() > self.requests.abandoned()
     }
 
     /// When [`beat`](Self::beat) has something to do.

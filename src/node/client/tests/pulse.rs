@@ -66,6 +66,19 @@ fn who_waits_for_nothing_asks_nothing() {
 }
 
 #[test]
+fn who_waits_for_a_call_asks_too() {
+    let mut bench = ready(2);
+    bench.now += Duration::from_secs(60);
+    let (headers, body) = (HeaderBlock::default(), Bytes::new());
+    let request = CallRequest { headers, body, idempotent: false };
+    bench.client.call(1, key("/do"), request, bench.now);
+    assert!(matches!(bench.take()[..], [Output::SendLane(_)]));
+    let (silence, outputs) = next(&mut bench);
+    pinged(&outputs);
+    assert_eq!(silence, 100);
+}
+
+#[test]
 fn a_slow_source_costs_a_ping_now_and_then_and_no_session() {
     let mut bench = ready(2);
     bench.start("/a", ValidatorPolicy::Auto);
