@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
-use understudy::client::{Client, ClientConfig, Roots};
+use understudy::client::{Client, ClientConfig, ReplyKind, Roots, ValidatorPolicy};
 
 const ROUTERS: [&str; 2] = ["router-1", "router-2"];
 const SERVERS: [&str; 4] = ["server-1", "server-2", "server-3", "server-4"];
@@ -94,6 +94,20 @@ impl Place {
 
     fn public(&self, router: &str) -> SocketAddr {
         format!("{}:4433", self.ip(router)).parse().unwrap()
+    }
+
+    /// Has a member speak no newer version than this one, and know all servers: members of version
+    /// 1 do not gossip.
+    fn speak(&self, name: &str, version: u64) {
+        let servers = SERVERS.map(|server| format!("\"{}:4443\"", self.ip(server))).join(", ");
+        let text = fs::read_to_string(self.config(name)).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("newest_version"));
+        let lines = lines.map(|line| match line {
+            "[backplane]" => format!("[backplane]\nnewest_version = {version}"),
+            line if line.starts_with("seeds") => format!("seeds = [{servers}]"),
+            line => line.to_owned(),
+        });
+        fs::write(self.config(name), lines.collect::<Vec<_>>().join("\n")).unwrap();
     }
 
     fn start(&self, name: &str) -> Process {
@@ -252,4 +266,60 @@ async fn a_cluster_finds_itself_by_one_seed_each_and_grows_and_shrinks_while_it_
         assert_eq!(client.get("/hello.txt").await.unwrap().bytes, HELLO);
         assert_ne!(primary(client), FIFTH);
     }
+}
+
+/// All that is held is answered from the mirror, without an error, whatever is restarted meanwhile.
+async fn ask_all(clients: &[Client]) {
+    for client in clients {
+        let reply = client.get_with("/hello.txt", ValidatorPolicy::None).await.unwrap();
+        assert_eq!((&reply.bytes[..], reply.kind), (HELLO, ReplyKind::UseCached));
+    }
+}
+
+/// Has them ask again and again until something is so.
+async fn ask_until(what: &str, clients: &[Client], mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        ask_all(clients).await;
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "not so: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn members_are_upgraded_one_by_one_from_the_version_before_and_nothing_is_lost() {
+    let place = Place::new();
+    let router = ROUTERS[0];
+    let all: Vec<_> = [router].into_iter().chain(SERVERS).collect();
+    all.iter().for_each(|name| place.speak(name, 1));
+    let mut processes: BTreeMap<_, _> = all.iter().map(|name| (*name, place.start(name))).collect();
+    let servers: BTreeSet<_> = SERVERS.map(str::to_owned).into();
+    wait_until("the router is linked to all servers", || place.healthy(router) == servers);
+    let spoken = || {
+        let status = place.page(router, "/status").unwrap();
+        let version = |server: &Value| server["version"].as_u64().unwrap();
+        status["servers"].as_array().unwrap().iter().map(version).collect::<Vec<_>>()
+    };
+    assert_eq!(spoken(), [1; 4]);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(place.client(router).await);
+    }
+    for server in SERVERS {
+        place.speak(server, 2);
+        signal(processes[server].0.id(), Signal::TERM);
+        let child = &mut processes.get_mut(server).unwrap().0;
+        // With version 1 on either side a client moves when it asks next.
+        let stopped = || child.try_wait().unwrap().is_some();
+        ask_until("it has handed its clients over", &clients, stopped).await;
+        processes.insert(server, place.start(server));
+        ask_until("it is back", &clients, || place.healthy(router) == servers).await;
+    }
+    // The servers speak version 2 with each other already, and version 1 with the router.
+    assert_eq!(spoken(), [1; 4]);
+    place.speak(router, 2);
+    processes.remove(router);
+    processes.insert(router, place.start(router));
+    ask_all(&clients).await;
+    assert_eq!(spoken(), [2; 4]);
 }
