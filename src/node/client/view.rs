@@ -30,7 +30,8 @@ impl Client {
         self.requests.tickets() + self.calls.len()
     }
 
-    /// Items that are held, and what they cost against [`Config::max_cache_bytes`](super::Config::max_cache_bytes).
+    /// Items that are held, and what they cost against
+    /// [`Config::max_cache_bytes`](super::Config::max_cache_bytes).
     pub fn cache_size(&self) -> (usize, u64) {
         self.cache.size()
     }
