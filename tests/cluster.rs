@@ -14,6 +14,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 use understudy::client::{Client, ClientConfig, ReplyKind, Roots, ValidatorPolicy};
 
@@ -43,7 +44,9 @@ impl Drop for Process {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let id = std::process::id();
+        static PLACES: AtomicU32 = AtomicU32::new(0);
+        // Few tests in each of many processes.
+        let id = std::process::id() * 4 + PLACES.fetch_add(1, Ordering::Relaxed);
         let network = format!("127.{}.{}.", 1 + id / 250 % 250, 1 + id % 250);
         let place = Self { directory, network };
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cluster");
