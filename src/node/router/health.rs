@@ -97,7 +97,7 @@ impl Router {
     /// A connection to a server is gone, and what was sent over it lately may be lost.
     pub fn handle_server_down(&mut self, now: Time, server: ServerIndex) {
         if let Some(known) = self.servers.get_mut(server) {
-            known.linked = false;
+            (known.linked, known.lost_at) = (false, now);
             known.state = HealthState::Down;
         }
         self.lose_server(now, server);

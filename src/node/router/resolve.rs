@@ -10,6 +10,9 @@ use std::time::Duration;
 /// How long servers may take to say what they hold.
 const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// How long after its links were lost a server is not taken for gone for good.
+const REDIAL_GRACE: Duration = Duration::from_millis(500);
+
 /// A question to all servers about one client.
 #[derive(Debug)]
 pub(super) struct Resolution {
@@ -19,6 +22,8 @@ pub(super) struct Resolution {
     best: Option<(ServerIndex, Holding)>,
     /// The highest epoch in which a server has let go of the client.
     released: Option<Epoch>,
+    /// Whether any server has said anything.
+    heard: bool,
 }
 
 impl Router {
@@ -33,7 +38,8 @@ impl Router {
             self.send_to_owner(*server, &client, Message::WhoHolds { query, client }.encode());
         }
         let until = now + RESOLVE_TIMEOUT;
-        let resolution = Resolution { query, until, awaited: usable, best: None, released: None };
+        let resolution =
+            Resolution { query, until, awaited: usable, best: None, released: None, heard: false };
         self.resolutions.insert(client, resolution);
         false
     }
@@ -52,6 +58,7 @@ impl Router {
         if resolution.query != query || !resolution.awaited.remove(&from) {
             return;
         }
+        resolution.heard = true;
         match holds {
             Holds::Mirror(holding) => {
                 let rank = (&holding.assignment.epoch, holding.as_primary);
@@ -99,6 +106,10 @@ impl Router {
         let Some(resolution) = self.resolutions.remove(&client) else {
             return;
         };
+        if !resolution.heard {
+            // Nobody said anything: that is our own network, and proves nothing of the client.
+            return self.dispatch_waiting(now, Some(client));
+        }
         let Some(current) = self.assignments.find(&client) else {
             return;
         };
@@ -121,6 +132,8 @@ impl Router {
                 self.note_former(client, current.primary());
                 self.take_over(client, holder, newest);
             }
+            // It is asked again when a server is linked, or in a moment.
+            _ if self.may_come_back(now, current) => return,
             _ => {
                 if let Some(to) = self.choose_primary() {
                     self.note_former(client, current.primary());
@@ -129,6 +142,14 @@ impl Router {
             }
         }
         self.dispatch_waiting(now, Some(client));
+    }
+
+    /// Whether one of the servers that should hold a client was lost so lately that it may only be
+    /// our links to it: a cold assignment can wait for them to be dialled again.
+    fn may_come_back(&self, now: Time, entry: Entry) -> bool {
+        let holders = [Some(entry.primary()), entry.alternate()].into_iter().flatten();
+        let mut known = holders.filter_map(|server| self.servers.get(server));
+        known.any(|known| !known.linked && now.since(known.lost_at) < REDIAL_GRACE)
     }
 
     /// An epoch in which a server let go of a client, as an entry: without its alternate, which is

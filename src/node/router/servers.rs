@@ -23,6 +23,8 @@ pub enum HealthState {
 pub(super) struct Server {
     /// Whether there are connections to all of its workers.
     pub(super) linked: bool,
+    /// When there last were none any more.
+    pub(super) lost_at: Time,
     pub(super) state: HealthState,
     /// The protocol version that is spoken with it.
     pub(super) version: u64,
@@ -93,6 +95,7 @@ impl Server {
         let workers = usize::try_from(workers.max(1)).unwrap_or(1);
         Self {
             linked: true,
+            lost_at: Time::default(),
             state: HealthState::Healthy,
             version,
             alive_since: now,
