@@ -14,9 +14,9 @@ use crate::wire::lane::ErrorCode;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Where one server fails and nothing else does, nobody waits longer for what it holds: 250 ms until
-/// a server is down, for one that flaps some of it again, and the slowest network here takes 20 ms
-/// each way.
+/// Where one server fails and nothing else does, nobody waits longer for what it holds: 250 ms
+/// until a server is down, for one that flaps some of it again, and the slowest network here takes
+/// 20 ms each way.
 const LONGEST_WAIT: Duration = Duration::from_millis(600);
 /// The same where a router fails: its clients are certain of it later, and connect anew.
 const LONGEST_MOVE: Duration = Duration::from_millis(1_000);

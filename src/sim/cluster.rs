@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) router_failed: bool,
     /// In such a story: one server failed, again and again perhaps, and no other one.
     pub(super) server_failed: bool,
+    /// Again and again: it may fail before its new alternate knows what it is to know.
+    pub(super) server_flaps: bool,
     pub(super) failure: Option<(Check, String)>,
 }
 
@@ -105,6 +107,7 @@ impl World {
             answers: 0,
             router_failed: false,
             server_failed: false,
+            server_flaps: false,
             failure: None,
         };
         world.trace.line(BEGIN, || format!("{:?}", world.plan));

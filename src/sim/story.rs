@@ -119,7 +119,10 @@ impl World {
             self.server_failed = how < 5;
             match how {
                 0..4 => self.fail_server(place),
-                4..5 => self.flap(place),
+                4..5 => {
+                    self.server_flaps = true;
+                    self.flap(place);
+                }
                 5..7 => self.restart_gently(place),
                 _ => self.drain_for_good(place),
             }

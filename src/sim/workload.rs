@@ -26,6 +26,9 @@ impl World {
             }
             // What it asks for here it has, once it has asked before.
             (Stage::Warm, Host::Client(place)) => self.ask_for(place, Expected::Answer),
+            (Stage::Struck, Host::Client(place)) if self.server_flaps => {
+                self.ask_for(place, Expected::Answer);
+            }
             (Stage::Struck, Host::Client(place)) => self.ask_for(place, Expected::UseCached),
             (_, Host::Client(place)) => self.check_overdue(place),
             _ => {}
