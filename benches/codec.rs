@@ -30,6 +30,7 @@ fn use_cached() -> Reply {
 fn forward(inner: Frame) -> Message {
     Message::Forward(Forward {
         resume: None,
+        takes_deltas: true,
         request_id: 123_456,
         client: ClientId([5; 16]),
         term: 1,

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use understudy::server::Server;
-use understudy::source::{CallRequest, CallResponse, Retrieved, Source, SourceError, Version};
+use understudy::source::{
+    CallRequest, CallResponse, Known, Retrieved, Source, SourceError, Version,
+};
 use understudy::wire::{HeaderBlock, HeaderName, Key};
 
 #[derive(Default)]
@@ -20,7 +22,7 @@ struct Greeter {
 }
 
 impl Source for Greeter {
-    async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Retrieved, SourceError> {
         let text = match key.as_str().split_once("/hello/") {
             Some(("", name)) if !name.is_empty() => format!("Hello, {name}!\n"),
             _ if key.as_str() == "/guests" => self.guests().join("\n") + "\n",
@@ -31,13 +33,12 @@ impl Source for Greeter {
             }
             _ => return Ok(Retrieved::NotFound),
         };
-        // What the server has already is good if it says the same.
-        if known.is_some_and(|known| known.body() == text.as_bytes()) {
-            return Ok(Retrieved::Unchanged);
-        }
         let headers = HeaderBlock::new([(HeaderName::ContentType, "text/plain; charset=utf-8")])
             .map_err(|error| SourceError::Failed(error.to_string()))?;
-        Ok(Retrieved::Version(Version::new(headers, Bytes::from(text))))
+        let version = Version::new(headers, Bytes::from(text));
+        // What the server knows already is good if it says the same.
+        let same = known.is_some_and(|known| known.fingerprint() == version.fingerprint());
+        Ok(if same { Retrieved::Unchanged } else { Retrieved::Version(version) })
     }
 
     async fn call(&self, request: CallRequest) -> Result<CallResponse, SourceError> {

@@ -5,14 +5,15 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use understudy::wire::backplane::{
-    self, Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MemberId, MemberUpdate,
-    Message, Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
+    Forward, Gossip, GossipKind, GossipState, Holding, Holds, How, MemberId, MemberUpdate, Message,
+    Purpose, Resume, Role, SelfState, ServerHello, Status, UseCachedBy,
 };
 use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use understudy::wire::frame::MAX_PAYLOAD;
 use understudy::wire::lane::{
-    Body, BodyStart, Call, ErrorCode, Get, Outcome, Reply, Validator, is_idempotent,
+    Batch, Body, BodyStart, Call, ErrorCode, Get, Inventory, InventoryEntry, Outcome, Reply,
+    Unchanged, UnchangedHash, Validator, is_idempotent,
 };
 use understudy::wire::session::{Assigned, GoawayReason, Hello, Limits, Welcome};
 use understudy::wire::token::{Token, TokenKeys};
@@ -39,12 +40,9 @@ enum Value {
     ServerWelcome(ServerHello),
     Message(Message),
     Gossip(Gossip),
-    /// A type that is reserved for a later version, and its bytes.
-    Reserved(FrameType, Bytes),
+    Batch(Batch),
+    Inventory(Inventory),
 }
-
-const RESERVED: [FrameType; 4] =
-    [FrameType::Batch, FrameType::Delta, FrameType::BatchReply, FrameType::Pull];
 
 impl Value {
     fn encode(&self) -> Frame {
@@ -61,9 +59,8 @@ impl Value {
             Self::ServerWelcome(hello) => hello.encode(FrameType::ServerWelcome),
             Self::Message(message) => message.encode(),
             Self::Gossip(gossip) => gossip.encode(),
-            Self::Reserved(kind, payload) => {
-                Frame::build(*kind, MAX_PAYLOAD, |out| out.extend_from_slice(payload))
-            }
+            Self::Batch(batch) => batch.encode(),
+            Self::Inventory(inventory) => inventory.encode(),
         }
     }
 
@@ -88,7 +85,8 @@ impl Value {
             FrameType::ServerHello => Self::ServerHello(ServerHello::decode(payload)?),
             FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode(payload)?),
             FrameType::Gossip => Self::Gossip(Gossip::decode(payload)?),
-            kind if RESERVED.contains(&kind) => Self::Reserved(kind, frame.payload().rest()),
+            FrameType::Batch => Self::Batch(Batch::decode(payload)?),
+            FrameType::Inventory => Self::Inventory(Inventory::decode(payload)?),
             kind if (kind as u8) < 0x40 => Self::Reply(Reply::decode(&frame)?),
             _ => Self::Message(Message::decode(&frame)?),
         })
@@ -125,6 +123,10 @@ fn plain_text() -> HeaderBlock {
 
 fn hello() -> Fingerprint {
     fingerprint(plain_text().as_bytes(), b"hello")
+}
+
+fn hello_bytes() -> Bytes {
+    Bytes::from_static(b"hello")
 }
 
 fn hello_tag() -> Tag {
@@ -189,18 +191,18 @@ fn request_values() -> Vec<(&'static str, Value)> {
         headers,
         body: Bytes::from_static(body),
     };
-    let reserved =
-        |kind, payload: &'static [u8]| Value::Reserved(kind, Bytes::from_static(payload));
+    let held = |slot, text| InventoryEntry { slot, key: key(text), version: hello() };
+    let entries = vec![held(0, "/a"), held(300, "/docs/a.html")];
     vec![
         ("get/slot", Value::Get(get(7, None, Validator::None))),
         ("get/key", Value::Get(get(7, Some(key("/docs/a.html?lang=en")), Validator::None))),
         ("get/crc", Value::Get(get(8, None, Validator::Crc { crc, length }))),
         ("get/strong", Value::Get(get(9, Some(key("/a")), Validator::Strong { crc, digest }))),
-        ("batch/reserved", reserved(FrameType::Batch, &[10])),
+        ("batch/one", Value::Batch(Batch::of_slots(10, [0]))),
+        ("batch/ranges", Value::Batch(Batch::of_slots(10, (0..1000).chain(2000..2300)))),
+        ("inventory", Value::Inventory(Inventory { request_id: 12, entries })),
         ("call/plain", Value::Call(call(false, HeaderBlock::default(), b""))),
         ("call/idempotent", Value::Call(call(true, plain_text(), b"hello"))),
-        ("delta/reserved", reserved(FrameType::Delta, &[7])),
-        ("batch-reply/reserved", reserved(FrameType::BatchReply, &[10])),
         ("body/start", Value::Body(BodyStart { request_id: 7, offset: 0 })),
         ("body/later", Value::Body(BodyStart { request_id: 7, offset: 1 << 20 })),
     ]
@@ -211,12 +213,31 @@ fn reply_values() -> Vec<(&'static str, Value)> {
     let full = |tag, headers, body| reply(7, Outcome::Full { tag, headers, body });
     let inline = Body::Inline(Bytes::from_static(b"hello"));
     let unmirrored = Body::Unmirrored { length: 10_000_000_000 };
+    let delta = |body| {
+        let (tag, base, headers) = (hello_tag(), Digest([0xda; 16]), plain_text());
+        reply(7, Outcome::Delta { tag, base, headers, length: 100_000, body })
+    };
+    let batch = |same: &[bool], rest| {
+        let mut hash = UnchangedHash::default();
+        let slots = same.iter().zip(0..).filter(|(same, _)| **same);
+        slots.for_each(|(_, slot)| hash.add(slot, &hello_tag()));
+        let (unchanged, hash) = (Unchanged::new(same.iter().copied()), hash.finish());
+        reply(10, Outcome::Batch { unchanged, hash, rest })
+    };
+    let outcome = Outcome::Full { tag: hello_tag(), headers: plain_text(), body: inline.clone() };
+    let rest = Reply { request_id: 1, outcome }.encode();
     let called = |status, headers, body| reply(11, Outcome::Called { status, headers, body });
     let empty = HeaderBlock::default();
     vec![
         ("use-cached", reply(7, Outcome::UseCached { tag: hello_tag() })),
         ("full/inline", full(hello_tag(), plain_text(), inline)),
         ("full/stream", full(hello_tag(), empty, Body::Stream { length: 1 << 20 })),
+        ("delta/inline", delta(Body::Inline(Bytes::from_static(b"(zstd)")))),
+        ("delta/stream", delta(Body::Stream { length: 20_000 })),
+        ("batch-reply/all", batch(&[true, true], Body::Inline(Bytes::new()))),
+        ("batch-reply/some", batch(&[true, false, true], Body::Inline(rest.to_bytes()))),
+        ("batch-reply/stream", batch(&[false, true], Body::Stream { length: 1 << 20 })),
+        ("noted", reply(12, Outcome::Noted)),
         ("full/unmirrored", full(Tag([0; 16]), plain_text(), unmirrored)),
         (
             "call-reply/inline",
@@ -318,6 +339,7 @@ fn forward_values() -> Vec<(&'static str, Value)> {
             deadline_ms: 5000,
             former: former.iter().map(|text| name(text)).collect(),
             resume,
+            takes_deltas: how == How::Known && epoch.change == 2,
             inner: get.encode(),
         }))
     };
@@ -325,6 +347,7 @@ fn forward_values() -> Vec<(&'static str, Value)> {
     let rest = Resume { offset: 300_000, tag: hello_tag() };
     vec![
         ("forward/known", forward(How::Known, epoch(1, 1, "server-1"), &[])),
+        ("forward/takes-deltas", forward(How::Known, epoch(1, 2, "server-1"), &[])),
         ("forward/assign", forward(How::Assign, epoch(1, 0, "server-1"), &[])),
         ("forward/handed-on", forward(How::HandedOn, epoch(2, 0, "server-2"), &[])),
         ("forward/takeover", forward(How::Takeover, epoch(2, 0, "server-2"), &["server-1"])),
@@ -343,7 +366,6 @@ fn answer_values() -> Vec<(&'static str, Value)> {
     let use_cached =
         |assignment, by| reply(assignment, Some(by), Outcome::UseCached { tag: hello_tag() });
     let not_owner = |known| Value::Message(Message::NotOwner { request_id, known });
-    let reserved = |kind| Value::Reserved(kind, Bytes::from_static(&[0x50, 0]));
     vec![
         ("reply/plain", reply(None, None, Outcome::NotFound)),
         ("reply/by-mirror", use_cached(None, UseCachedBy::Mirror)),
@@ -355,7 +377,6 @@ fn answer_values() -> Vec<(&'static str, Value)> {
         ("handed-on", Value::Message(Message::HandedOn { request_id, to: name("server-2") })),
         ("wrong-worker", Value::Message(Message::WrongWorker { request_id, workers: 4 })),
         ("cancel", Value::Message(Message::Cancel { request_id })),
-        ("pull/reserved", reserved(FrameType::Pull)),
     ]
 }
 
@@ -429,6 +450,9 @@ fn status_values() -> Vec<(&'static str, Value)> {
         ("holds/primary", mirror(true)),
         ("holds/alternate", mirror(false)),
         ("holds/released", holds(Holds::Released(epoch(2, 0, "server-2")))),
+        ("pull", Message::Pull { number: 5, digest: hello().digest, offset: 16_384 }),
+        ("pulled/bytes", Message::Pulled { number: 5, offset: 0, bytes: Some(hello_bytes()) }),
+        ("pulled/nothing", Message::Pulled { number: 5, offset: 0, bytes: None }),
         ("ping", Message::Ping { number: 99 }),
         ("pong", Message::Pong { number: 99 }),
     ];
@@ -649,23 +673,11 @@ fn what_must_be_refused_is_refused_for_the_reason_that_is_stated() {
 }
 
 #[test]
-fn reserved_requests_have_an_answer() {
+fn a_request_says_whether_it_may_be_repeated() {
     let vectors = vectors();
     let frame = |name: &str| {
         Frame::parse(Bytes::from(vectors[name].clone()), MAX_BACKPLANE_PAYLOAD).unwrap()
     };
-    let name = "pull/reserved";
-    let answer = backplane::answer_reserved(&frame(name)).unwrap().unwrap();
-    let Message::Reply { request_id: 4096, assignment: None, by: None, inner } = answer else {
-        panic!("{name} is answered {answer:?}");
-    };
-    let reply = Reply::decode(&inner).unwrap();
-    assert_eq!(reply.request_id, 4096);
-    assert!(
-        matches!(reply.outcome, Outcome::Error { code: ErrorCode::NotSupported, .. }),
-        "{name} is answered {reply:?}"
-    );
-    assert_eq!(backplane::answer_reserved(&frame("ping")), Ok(None));
     assert!(!is_idempotent(&frame("call/plain")));
     assert!(is_idempotent(&frame("call/idempotent")) && is_idempotent(&frame("get/slot")));
 }

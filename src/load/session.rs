@@ -5,9 +5,9 @@ use super::shared::{Registered, Shared};
 use crate::net::client::Lost;
 use crate::net::frames::FrameReader;
 use crate::wire::frame::MAX_PAYLOAD;
-use crate::wire::lane::BodyStart;
+use crate::wire::lane::{BodyStart, CALL_VERSION};
 use crate::wire::session::{
-    Assigned, CloseCode, GoawayReason, Hello, Limits, OLDEST_VERSION, VERSION, Versions, Welcome,
+    Assigned, CloseCode, GoawayReason, Hello, Limits, OLDEST_VERSION, Versions, Welcome,
 };
 use crate::wire::{FrameType, Name};
 use bytes::Bytes;
@@ -137,7 +137,7 @@ async fn greet(
     token: Option<Bytes>,
 ) -> Result<(Welcome, (SendStream, FrameReader)), Lost> {
     let (mut send, receive) = connection.open_bi().await?;
-    let hello = Hello { oldest: OLDEST_VERSION, newest: VERSION, token, pool };
+    let hello = Hello { oldest: OLDEST_VERSION, newest: CALL_VERSION, token, pool };
     let written = send.write_all(hello.encode().bytes()).await;
     written.map_err(|why| lost(connection, why))?;
     let mut frames = FrameReader::new(receive, MAX_PAYLOAD);

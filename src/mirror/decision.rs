@@ -3,9 +3,9 @@
 //! Whatever is decided here, the client checks the tag of what it hands out (design, section 4): a
 //! mistake costs one round trip, never wrong bytes. So the cheapest sound evidence is enough.
 
-use crate::wire::Fingerprint;
 use crate::wire::backplane::UseCachedBy;
 use crate::wire::lane::Validator;
+use crate::wire::{Digest, Fingerprint};
 
 /// What a server decided for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Verdict {
     pub use_cached: Option<UseCachedBy>,
     /// The client holds something else than the mirror says: the mirror was wrong.
     pub drifted: bool,
+    /// The version that the client holds, as far as it or the mirror says.
+    pub holds: Option<Digest>,
 }
 
 /// Decides for a client of which the mirror knows `held`, and which says `validator` of its copy,
@@ -22,17 +24,20 @@ pub fn decide(held: Option<&Fingerprint>, validator: &Validator, fresh: &Fingerp
     match validator {
         Validator::None => {
             let same = held.is_some_and(|held| held.digest == fresh.digest);
-            Verdict { use_cached: same.then_some(UseCachedBy::Mirror), drifted: false }
+            let holds = held.map(|held| held.digest);
+            Verdict { use_cached: same.then_some(UseCachedBy::Mirror), drifted: false, holds }
         }
         Validator::Crc { crc, length } => {
             let same = (*crc, *length) == (fresh.crc, fresh.length);
             let drifted = held.is_some_and(|held| (held.crc, held.length) != (*crc, *length));
-            Verdict { use_cached: same.then_some(UseCachedBy::Crc), drifted }
+            let holds = held.filter(|_| !drifted).map(|held| held.digest);
+            Verdict { use_cached: same.then_some(UseCachedBy::Crc), drifted, holds }
         }
         Validator::Strong { digest, .. } => {
             let same = *digest == fresh.digest;
             let drifted = held.is_some_and(|held| held.digest != *digest);
-            Verdict { use_cached: same.then_some(UseCachedBy::Strong), drifted }
+            let holds = Some(*digest);
+            Verdict { use_cached: same.then_some(UseCachedBy::Strong), drifted, holds }
         }
     }
 }
@@ -59,6 +64,19 @@ mod tests {
         assert_eq!(by(Some(&fresh), crc(&old)), (None, true));
         assert_eq!(by(None, strong(&fresh)), (Some(UseCachedBy::Strong), false));
         assert_eq!(by(Some(&fresh), strong(&old)), (None, true));
+    }
+
+    #[test]
+    fn what_the_client_holds_is_known_from_its_digest_or_an_undisputed_mirror() {
+        let (fresh, old) = (fingerprint(b"", b"fresh"), fingerprint(b"", b"stale"));
+        let crc = |of: &Fingerprint| Validator::Crc { crc: of.crc, length: of.length };
+        let strong = Validator::Strong { crc: old.crc, digest: old.digest };
+        let holds = |held, validator| decide(held, &validator, &fresh).holds;
+        assert_eq!(holds(Some(&old), Validator::None), Some(old.digest));
+        assert_eq!(holds(Some(&old), crc(&old)), Some(old.digest));
+        assert_eq!(holds(Some(&fresh), crc(&old)), None, "a CRC alone does not tell which");
+        assert_eq!(holds(None, crc(&old)), None);
+        assert_eq!(holds(Some(&fresh), strong), Some(old.digest));
     }
 
     #[test]

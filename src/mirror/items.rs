@@ -1,127 +1,163 @@
-//! The versions that a server has at hand, so that an unchanged item is not read again.
+//! What a server knows of items, and the payloads that it has at hand.
 //!
-//! Bounded by bytes. Which item goes first is decided by a clock: a hand walks over the items in a
-//! ring, passes over those used since it last came by, and takes the first one that was not.
+//! Of an item it knows the current version: tag, fingerprint and stamp tell that it is unchanged
+//! without its bytes. Payloads are kept apart, by digest: those of current versions to be sent, those
+//! of earlier ones to make differences from. The budget is for both. Payloads go first, those not
+//! used lately; what is known of items stays, so that use-cached goes on working. Only where that
+//! takes more than its share do items go as well.
 
-use super::Version;
-use crate::wire::{Key, Tag, Time};
+use super::Known;
+use super::clock::Clock;
+use super::payloads::Payloads;
+use super::version::Version;
+use crate::wire::{Digest, Key, Tag, Time};
+use bytes::Bytes;
 use hashbrown::HashMap;
-use slab::Slab;
 use std::sync::Arc;
 
-/// What an item costs beside its bytes: key, headers and records, roughly.
-const OVERHEAD: usize = 512;
+/// What an item costs beside its key and headers: records and their places, roughly.
+const OVERHEAD: usize = 256;
+/// What is known of items takes at most one part in so many of the budget.
+const KNOWN_SHARE: usize = 4;
 
 #[derive(Debug)]
 struct Item {
     key: Key,
-    version: Arc<Version>,
+    known: Arc<Known>,
     /// The version's tag under this key: hashed once, sent with every reply.
     tag: Tag,
     /// The source need not be asked before.
     fresh_until: Time,
-    used: bool,
 }
 
 impl Item {
     fn cost(&self) -> usize {
-        self.version.body().len() + OVERHEAD
+        let stamp = self.known.stamp().map_or(0, Bytes::len);
+        self.key.as_bytes().len() + self.known.headers().as_bytes().len() + stamp + OVERHEAD
     }
 }
 
-/// The current version of each of many keys, as far as the budget goes.
+/// The current version of each of many keys, and payloads, as far as the budget goes.
 #[derive(Debug)]
 pub struct Items {
     places: HashMap<Key, usize>,
-    items: Slab<Item>,
-    hand: usize,
-    bytes: usize,
+    items: Clock<Item>,
+    /// What the items cost without their payloads.
+    known_bytes: usize,
+    payloads: Payloads,
     budget: usize,
 }
 
 impl Items {
     /// Keeps at most `budget` bytes.
     pub fn new(budget: usize) -> Self {
-        Self { places: HashMap::new(), items: Slab::new(), hand: 0, bytes: 0, budget }
+        Self {
+            places: HashMap::new(),
+            items: Clock::default(),
+            known_bytes: 0,
+            payloads: Payloads::new(budget),
+            budget,
+        }
     }
 
-    /// The version last put under `key`, if it is still here.
-    pub fn find(&mut self, key: &Key) -> Option<Arc<Version>> {
-        let item = &mut self.items[*self.places.get(key)?];
-        item.used = true;
-        Some(Arc::clone(&item.version))
+    /// Keeps at most so many bytes from now on.
+    pub fn set_budget(&mut self, budget: usize) {
+        if self.budget != budget {
+            self.budget = budget;
+            self.make_room(0);
+            self.payloads.set_budget(self.budget - self.known_bytes);
+        }
     }
 
-    /// The version under `key` and its tag, if the source need not be asked again now.
-    pub fn current(&mut self, key: &Key, now: Time) -> Option<(&Arc<Version>, Tag)> {
-        let item = &mut self.items[*self.places.get(key)?];
-        if item.fresh_until <= now {
+    /// What is known of the version last put under `key`.
+    pub fn known(&mut self, key: &Key) -> Option<Arc<Known>> {
+        let item = self.items.touch(*self.places.get(key)?);
+        Some(Arc::clone(&item.known))
+    }
+
+    /// The same and its tag, if the source need not be asked again now.
+    pub fn current(&mut self, key: &Key, now: Time) -> Option<(&Arc<Known>, Tag)> {
+        let place = *self.places.get(key)?;
+        if self.items.peek(place).fresh_until <= now {
             return None;
         }
-        item.used = true;
-        Some((&item.version, item.tag))
+        let item = self.items.touch(place);
+        Some((&item.known, item.tag))
     }
 
-    /// The tag of a version under `key`, if that version is here.
-    pub fn tag(&self, key: &Key, version: &Arc<Version>) -> Option<Tag> {
-        let item = &self.items[*self.places.get(key)?];
-        Arc::ptr_eq(&item.version, version).then_some(item.tag)
+    /// The tag of a version under `key`, if that is its current one.
+    pub fn tag(&self, key: &Key, known: &Arc<Known>) -> Option<Tag> {
+        let item = self.items.peek(*self.places.get(key)?);
+        Arc::ptr_eq(&item.known, known).then_some(item.tag)
     }
 
-    /// Puts a version under its key, and makes room for it. One that is larger than the whole
-    /// budget is not kept. Until `fresh_until` the source need not be asked for it.
-    pub fn insert(&mut self, key: &Key, version: Arc<Version>, fresh_until: Time) {
-        if let Some(place) = self.places.get(key) {
-            let item = &mut self.items[*place];
-            if Arc::ptr_eq(&item.version, &version) {
-                item.fresh_until = fresh_until;
-                return;
-            }
+    /// The current version of `key` is the known one still, until `fresh_until`.
+    pub fn renew(&mut self, key: &Key, known: &Arc<Known>, fresh_until: Time) {
+        if let Some(place) = self.places.get(key)
+            && Arc::ptr_eq(&self.items.peek(*place).known, known)
+        {
+            self.items.touch(*place).fresh_until = fresh_until;
         }
+    }
+
+    /// Puts a version under its key, and makes room for it. Until `fresh_until` the source need not
+    /// be asked for it. Returns its bytes as they are kept, or those of `version` if they are not.
+    pub fn insert(&mut self, key: &Key, version: &Version, fresh_until: Time) -> Bytes {
         self.remove(key);
         // What is kept for long does not keep the buffer that the key arrived in.
         let key = key.detached();
         let tag = key.tag(&version.fingerprint().digest);
-        let item = Item { key: key.clone(), version, tag, fresh_until, used: false };
-        if item.cost() > self.budget {
-            return;
+        let known = Arc::clone(version.known());
+        let item = Item { key: key.clone(), known, tag, fresh_until };
+        if item.cost() > self.budget / KNOWN_SHARE {
+            return version.body().clone();
         }
-        while self.bytes + item.cost() > self.budget {
-            self.evict_one();
-        }
-        self.bytes += item.cost();
-        let place = self.items.insert(item);
-        self.places.insert(key, place);
+        self.make_room(item.cost());
+        self.known_bytes += item.cost();
+        self.places.insert(key, self.items.insert(item));
+        self.payloads.set_budget(self.budget - self.known_bytes);
+        self.payloads.insert(&version.fingerprint().digest, version.body())
     }
 
-    /// Forgets the version under `key`.
+    /// Forgets what is known of `key`. Its payload stays as one of an earlier version.
     pub fn remove(&mut self, key: &Key) {
         if let Some(place) = self.places.remove(key) {
-            self.bytes -= self.items.remove(place).cost();
+            self.known_bytes -= self.items.remove(place).cost();
         }
     }
 
-    /// Bytes kept now.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// The bytes of the version with this digest, if they are at hand.
+    pub fn payload(&mut self, digest: &Digest) -> Option<Bytes> {
+        self.payloads.find(digest)
     }
 
-    fn evict_one(&mut self) {
-        assert!(!self.items.is_empty(), "nothing is kept, yet {} bytes are counted", self.bytes);
-        loop {
-            if self.hand >= self.items.capacity() {
-                self.hand = 0;
-            }
-            let place = self.hand;
-            self.hand += 1;
-            match self.items.get_mut(place) {
-                Some(item) if item.used => item.used = false,
-                Some(item) => {
-                    let key = item.key.clone();
-                    return self.remove(&key);
-                }
-                None => {}
-            }
+    /// Whether the bytes of the version with this digest are at hand.
+    pub fn has_payload(&self, digest: &Digest) -> bool {
+        self.payloads.contains(digest)
+    }
+
+    /// Keeps the bytes of a version that may be no key's current one.
+    pub fn keep_payload(&mut self, digest: &Digest, bytes: &Bytes) {
+        self.payloads.insert(digest, bytes);
+    }
+
+    /// Bytes that are kept now, payloads and what is known of items together.
+    pub fn bytes(&self) -> usize {
+        self.known_bytes + self.payloads.bytes()
+    }
+
+    /// Items of which something is known, and payloads.
+    pub fn count(&self) -> (usize, usize) {
+        (self.items.len(), self.payloads.len())
+    }
+
+    /// Forgets items until so much more may be known of others.
+    fn make_room(&mut self, cost: usize) {
+        while self.known_bytes + cost > self.budget / KNOWN_SHARE
+            && let Some(item) = self.items.evict()
+        {
+            self.known_bytes -= item.cost();
+            self.places.remove(&item.key);
         }
     }
 }
@@ -130,38 +166,71 @@ impl Items {
 mod tests {
     use super::*;
     use crate::wire::HeaderBlock;
-    use bytes::Bytes;
 
-    fn version(size: usize) -> Arc<Version> {
-        Arc::new(Version::new(HeaderBlock::default(), Bytes::from(vec![0; size])))
+    fn version(number: usize, size: usize) -> Version {
+        let mut body = vec![0; size];
+        body[..8].copy_from_slice(&number.to_be_bytes());
+        Version::new(HeaderBlock::default(), Bytes::from(body))
+    }
+
+    fn key(number: usize) -> Key {
+        format!("/{number}").parse().unwrap()
     }
 
     #[test]
-    fn the_budget_is_never_exceeded_and_used_items_stay() {
-        let mut items = Items::new(10 * (OVERHEAD + 100));
-        let key = |number: usize| -> Key { format!("/{number}").parse().unwrap() };
-        for number in 0..100 {
-            items.insert(&key(number), version(100), Time::default());
-            assert!(items.bytes() <= 10 * (OVERHEAD + 100));
-            assert!(items.find(&key(0)).is_some(), "used all the time, gone at {number}");
+    fn the_budget_is_never_exceeded_and_payloads_go_before_what_is_known() {
+        const BUDGET: usize = 4 << 20;
+        let mut items = Items::new(BUDGET);
+        let digest = |number| version(number, 10_000).fingerprint().digest;
+        for number in 0..1000 {
+            items.insert(&key(number), &version(number, 10_000), Time::default());
+            assert!(items.bytes() <= BUDGET);
+            assert!(items.payload(&digest(0)).is_some(), "used all the time, gone at {number}");
         }
-        assert!(items.find(&key(99)).is_some());
-        assert!(items.find(&key(50)).is_none());
-        items.insert(&key(1), version(100_000), Time::default());
-        assert!(items.find(&key(1)).is_none(), "larger than the budget");
+        assert!(items.payload(&digest(999)).is_some() && items.payload(&digest(500)).is_none());
+        assert!((0..1000).all(|number| items.known(&key(number)).is_some()), "that is little");
+        for number in 0..20_000 {
+            items.insert(&key(number), &version(number, 8), Time::default());
+            assert!(items.bytes() <= BUDGET && items.known(&key(number)).is_some());
+        }
+        assert!(items.count().0 < 20_000, "there are bounds to what is known as well");
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_is_known_and_not_kept() {
+        let mut items = Items::new(1 << 20);
+        let large = version(1, 2 << 20);
+        let bytes = items.insert(&key(1), &large, Time::default());
+        assert_eq!(bytes, large.body());
+        assert!(items.known(&key(1)).is_some() && !items.has_payload(&large.fingerprint().digest));
+    }
+
+    #[test]
+    fn payloads_of_earlier_versions_stay_as_long_as_there_is_room() {
+        let mut items = Items::new(1 << 20);
+        let versions: Vec<_> = (0..3).map(|number| version(number, 1000)).collect();
+        for version in &versions {
+            items.insert(&key(1), version, Time::default());
+        }
+        let kept = |items: &mut Items, version: &Version| {
+            items.payload(&version.fingerprint().digest).as_ref() == Some(version.body())
+        };
+        assert!(versions.iter().all(|version| kept(&mut items, version)));
+        items.set_budget(0);
+        assert!(items.bytes() == 0 && items.known(&key(1)).is_none());
     }
 
     #[test]
     fn an_item_is_current_until_the_source_must_be_asked_again() {
         let mut items = Items::new(1 << 20);
-        let (key, version): (Key, _) = ("/a".parse().unwrap(), version(1));
+        let (key, version) = (key(1), version(1, 10));
         let at = Time::from_micros;
-        items.insert(&key, Arc::clone(&version), at(10));
+        items.insert(&key, &version, at(10));
         let (current, tag) = items.current(&key, at(9)).unwrap();
-        assert!(Arc::ptr_eq(current, &version));
+        assert!(Arc::ptr_eq(current, version.known()));
         assert_eq!(tag, key.tag(&version.fingerprint().digest));
-        assert!(items.current(&key, at(10)).is_none() && items.find(&key).is_some());
-        items.insert(&key, Arc::clone(&version), at(20));
+        assert!(items.current(&key, at(10)).is_none() && items.known(&key).is_some());
+        items.renew(&key, version.known(), at(20));
         assert!(items.current(&key, at(19)).is_some(), "it was found unchanged");
     }
 }

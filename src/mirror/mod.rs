@@ -3,13 +3,18 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod clock;
 mod decision;
+pub mod delta;
+mod deltas;
 mod interner;
 mod items;
+mod payloads;
 mod store;
 mod version;
 
 pub use decision::{Verdict, decide};
+pub use deltas::{Deltas, Difference, Pair};
 pub use items::Items;
 pub use store::{Held, Mirror, Store};
-pub use version::Version;
+pub use version::{Known, Version};

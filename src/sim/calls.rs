@@ -248,19 +248,22 @@ impl World {
             Error::BodyLost { .. } => may_fail.then_some(Told::Nothing),
             // The other process with this token ends the session, at any time.
             Error::FateUnknown => (may_fail || self.clients[place].cloned).then_some(Told::Nothing),
-            Error::NoCalls { .. } => self.some_router_is_older().then_some(Told::NotSent),
+            Error::NoCalls { .. } | Error::Failed { code: ErrorCode::NotSupported, .. } => {
+                self.somebody_is_older().then_some(Told::NotSent)
+            }
             Error::Superseded => self.clients[place].cloned.then_some(Told::NotSent),
             _ => None,
         }
     }
 
-    /// Whether a router runs that speaks no version with calls, or may have run.
-    fn some_router_is_older(&self) -> bool {
+    /// Whether a router or server runs that speaks no version with calls, or may have run.
+    fn somebody_is_older(&self) -> bool {
         if self.plan.mixed_versions {
             return true;
         }
-        let mut routers = (0..self.routers.len()).map(Host::Router);
-        routers.any(|router| self.versions(router).newest < CALL_VERSION)
+        let routers = (0..self.routers.len()).map(Host::Router);
+        let mut members = routers.chain((0..self.servers.len()).map(Host::Server));
+        members.any(|router| self.versions(router).newest < CALL_VERSION)
     }
 
     /// Looks for calls of a client that should have ended.

@@ -3,9 +3,10 @@
 use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use super::story::Stage;
-use crate::mirror::Version;
+use crate::mirror::{Known, Pair};
 use crate::node::server::{Called, Retrieved};
 use crate::wire::{ClientId, Key, Time};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +32,7 @@ pub(super) enum Event {
     /// A router's task stopped passing a body on.
     BodyBroken { seat: Seat, life: u64, request_id: u64, passed: u64 },
     /// The source looks at an item.
-    Look {
-        host: Host,
-        life: u64,
-        worker: usize,
-        ticket: u64,
-        key: Key,
-        known: Option<Arc<Version>>,
-    },
+    Look { host: Host, life: u64, worker: usize, ticket: u64, key: Key, known: Option<Arc<Known>> },
     /// The source has answered.
     Retrieved {
         host: Host,
@@ -48,6 +42,8 @@ pub(super) enum Event {
         retrieved: Retrieved,
         fresh_for: Duration,
     },
+    /// A difference between two versions was made.
+    Differed { host: Host, life: u64, worker: usize, pair: Pair, made: Option<Bytes> },
     /// The source executes a call.
     Execute { host: Host, life: u64, worker: usize, ticket: u64, number: u64 },
     /// The source has answered a call.
@@ -99,6 +95,7 @@ impl World {
             | Event::Admitted { host, .. }
             | Event::Look { host, .. }
             | Event::Retrieved { host, .. }
+            | Event::Differed { host, .. }
             | Event::Execute { host, .. }
             | Event::Called { host, .. }
             | Event::Loaded { host, .. }
@@ -134,6 +131,7 @@ impl World {
             | Event::Admitted { host, life, .. }
             | Event::Look { host, life, .. }
             | Event::Retrieved { host, life, .. }
+            | Event::Differed { host, life, .. }
             | Event::Execute { host, life, .. }
             | Event::Called { host, life, .. }
             | Event::Loaded { host, life, .. }
@@ -177,6 +175,9 @@ impl World {
             }
             Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
                 self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
+            }
+            Event::Differed { host, worker, pair, made, .. } => {
+                self.hand_in_difference(host, worker, pair, made);
             }
             Event::Execute { host, worker, ticket, number, .. } => {
                 self.execute(host, worker, ticket, number);

@@ -4,7 +4,7 @@ use super::cluster::World;
 use super::events::Event;
 use super::network::{ACCEPTOR, Chunk, Host, Seat, Stream};
 use super::source::{Kind, State};
-use crate::mirror::Version;
+use crate::mirror::{Known, Pair, Version, delta};
 use crate::node::server::{Link, Retrieved};
 use crate::wire::Key;
 use crate::wire::lane::BodyStart;
@@ -45,7 +45,7 @@ impl World {
         worker: usize,
         ticket: u64,
         key: &Key,
-        known: Option<&Version>,
+        known: Option<&Known>,
     ) {
         let now = self.now;
         let Host::Server(place) = host else {
@@ -68,7 +68,7 @@ impl World {
                 if same && self.random.random_bool(0.8) {
                     Retrieved::Unchanged
                 } else {
-                    Retrieved::Version(version)
+                    Retrieved::Version(Version::clone(&version))
                 }
             }
             State::Absent => Retrieved::NotFound,
@@ -81,6 +81,36 @@ impl World {
         let life = self.life(host);
         let delay = self.between(0, self.plan.source_ms);
         self.schedule(delay, Event::Retrieved { host, life, worker, ticket, retrieved, fresh_for });
+    }
+
+    /// Makes a difference, and hands it in a little later; now and then in vain.
+    pub(super) fn make_difference(
+        &mut self,
+        (place, worker): Seat,
+        pair: Pair,
+        old: &[u8],
+        new: &[u8],
+    ) {
+        let host = Host::Server(place);
+        let spoilt = self.random.random_bool(0.05);
+        let made = delta::encode(old, new).filter(|_| !spoilt);
+        let (life, delay) = (self.life(host), self.between(0, self.plan.source_ms));
+        self.schedule(delay, Event::Differed { host, life, worker, pair, made });
+    }
+
+    pub(super) fn hand_in_difference(
+        &mut self,
+        host: Host,
+        worker: usize,
+        pair: Pair,
+        made: Option<Bytes>,
+    ) {
+        if let Host::Server(place) = host {
+            self.trace.got(self.now, (&self.servers[place].name, worker), "shell", &(pair, &made));
+            self.with_server((place, worker), |machine, now| {
+                machine.handle_difference(now, pair, made);
+            });
+        }
     }
 
     pub(super) fn hand_in_retrieved(

@@ -261,15 +261,11 @@ impl World {
                     gather_reply(out, request_id, assignment.as_deref(), by, &reply);
                 });
             }
-            Output::SendBody { to, request_id, version, offset } => {
+            Output::SendBody { to, request_id, offset, pieces } => {
                 let start = BodyStart { request_id, offset };
-                let rest = version.body().slice(offset as usize..);
-                self.send_body(seat, &to, start, &rest, Bytes::new());
+                self.send_body(seat, &to, start, &pieces.concat().into(), Bytes::new());
             }
-            Output::SendAnswer { to, request_id, body } => {
-                let start = BodyStart { request_id, offset: 0 };
-                self.send_body(seat, &to, start, &body, Bytes::new());
-            }
+            Output::Differ { pair, old, new } => self.make_difference(seat, pair, &old, &new),
             Output::Call { ticket, request } => self.give_call(seat, ticket, &request),
             Output::SendUnmirrored { to, request_id, key, ticket } => {
                 let opened = self.server(seat).and_then(|it| it.opened.remove(&ticket));

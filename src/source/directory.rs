@@ -6,7 +6,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use super::{Retrieved, Source, SourceError, Unmirrored, Version};
+use super::{Known, Retrieved, Source, SourceError, Unmirrored, Version};
 use crate::wire::types::Fingerprinter;
 use crate::wire::{Fingerprint, HeaderBlock, HeaderName, Key};
 use body::FileBody;
@@ -133,14 +133,14 @@ impl Directory {
 }
 
 impl Source for Directory {
-    async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Retrieved, SourceError> {
         let path = path::path_of(key.as_str())?;
         // Not sent to another thread: on a local file system it takes a few microseconds, a tenth
         // of what handing it over and back takes.
         let Some(state) = look(&self.root, &path)? else {
             return Ok(Retrieved::NotFound);
         };
-        if known.and_then(Version::stamp).is_some_and(|stamp| *stamp == state.stamp()) {
+        if known.and_then(Known::stamp).is_some_and(|stamp| *stamp == state.stamp()) {
             return Ok(Retrieved::Unchanged);
         }
         let permit = Arc::clone(&self.reads).acquire_owned().await;

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::mirror::Version;
+pub use crate::mirror::{Known, Version};
 pub use crate::node::server::{CallRequest, CallResponse};
 #[cfg(unix)]
 pub use directory::{Directory, DirectoryOptions, OpenError};
@@ -28,13 +28,13 @@ pub use sample::Sample;
 pub trait Source: Send + Sync + 'static {
     /// Retrieves the item that `key` names.
     ///
-    /// `known` is the version that the server has already: a source that can tell that it is still
-    /// the current one, by its [`Version::stamp`] or otherwise, answers [`Retrieved::Unchanged`]
+    /// `known` is the version that the server knows already, with or without its bytes: a source that can tell that it is still
+    /// the current one, by its [`Known::stamp`] or otherwise, answers [`Retrieved::Unchanged`]
     /// and reads nothing.
     fn retrieve(
         &self,
         key: &Key,
-        known: Option<&Version>,
+        known: Option<&Known>,
     ) -> impl Future<Output = Result<Retrieved, SourceError>> + Send;
 
     /// Does what a client wants done, and answers.
@@ -112,7 +112,7 @@ pub trait ErasedSource: Send + Sync + 'static {
     fn retrieve<'a>(
         &'a self,
         key: &'a Key,
-        known: Option<&'a Version>,
+        known: Option<&'a Known>,
     ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>>;
 
     /// As [`Source::call`].
@@ -129,7 +129,7 @@ impl<S: Source> ErasedSource for S {
     fn retrieve<'a>(
         &'a self,
         key: &'a Key,
-        known: Option<&'a Version>,
+        known: Option<&'a Known>,
     ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>> {
         Box::pin(Source::retrieve(self, key, known))
     }

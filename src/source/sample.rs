@@ -1,6 +1,6 @@
 //! The built-in sample: what is served when nothing else is named.
 
-use super::{CallRequest, CallResponse, Retrieved, Source, SourceError, Version};
+use super::{CallRequest, CallResponse, Known, Retrieved, Source, SourceError, Version};
 use crate::wire::{HeaderBlock, HeaderName, Key};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,7 +102,7 @@ impl Sample {
 }
 
 impl Source for Sample {
-    async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Retrieved, SourceError> {
         let path = key.as_str().split('?').next().unwrap_or_default();
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let Some(version) = self.version(path, second).await? else {
@@ -225,7 +225,7 @@ mod tests {
         let sample = Sample::new();
         for (key, ..) in ITEMS {
             let first = version(&sample, key).await;
-            let again = sample.retrieve(&key.parse().unwrap(), Some(&first)).await;
+            let again = sample.retrieve(&key.parse().unwrap(), Some(first.known())).await;
             assert!(matches!(again, Ok(Retrieved::Unchanged)), "{key}");
             let second = version(&sample, key).await;
             assert_eq!(first.body().as_ptr(), second.body().as_ptr(), "{key} was made twice");
@@ -244,7 +244,7 @@ mod tests {
         assert_ne!(first.stamp(), second.stamp());
         assert_eq!(first.body(), at(1_700_000_000).await.body());
 
-        let old = sample.retrieve(&NOW.parse().unwrap(), Some(&first)).await;
+        let old = sample.retrieve(&NOW.parse().unwrap(), Some(first.known())).await;
         assert!(matches!(old, Ok(Retrieved::Version(_))), "long past");
         let text: serde_json::Value =
             serde_json::from_slice(version(&sample, NOW).await.body()).unwrap();

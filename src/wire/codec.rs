@@ -128,6 +128,11 @@ impl<'a> Reader<'a> {
         Ok(self.share(bytes))
     }
 
+    /// Passes over a length of at most `limit`, and as many bytes.
+    pub fn skip(&mut self, what: &'static str, limit: usize) -> Result<(), DecodeError> {
+        self.slice(what, limit).map(drop)
+    }
+
     /// Reads a length of at most `limit`, then as many bytes of UTF-8.
     pub fn text(&mut self, what: &'static str, limit: usize) -> Result<&'a str, DecodeError> {
         let bytes = self.slice(what, limit)?;

@@ -6,9 +6,9 @@
 //! that mutations need not keep a length right. What decodes must survive encoding: the frame that
 //! comes out must decode to the same value.
 
-use super::backplane::{self, Gossip, MAX_GOSSIP, Message, ServerHello};
+use super::backplane::{Gossip, MAX_GOSSIP, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
-use super::lane::{self, Body, BodyStart, Call, Get, Outcome, Reply};
+use super::lane::{self, Batch, BatchRest, Body, BodyStart, Call, Get, Inventory, Outcome, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::token::{TOKEN_KEY_SIZE, Token, TokenKeys};
 use super::types::{Digest, Key};
@@ -20,11 +20,12 @@ use bytes::{Bytes, BytesMut};
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz/fuzz_targets` and its directory in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("frames", frames),
     ("session", session),
     ("lane_request", lane_request),
     ("lane_reply", lane_reply),
+    ("batch_rest", batch_rest),
     ("backplane", backplane),
     ("backplane_hello", backplane_hello),
     ("gossip", gossip),
@@ -93,6 +94,10 @@ pub fn lane_request(bytes: &[u8]) {
     match frame.kind() {
         FrameType::Get => survives(&frame, |f| Get::decode(f.payload()), Get::encode),
         FrameType::Call => survives(&frame, |f| Call::decode(f.payload()), Call::encode),
+        FrameType::Batch => survives(&frame, |f| Batch::decode(f.payload()), Batch::encode),
+        FrameType::Inventory => {
+            survives(&frame, |f| Inventory::decode(f.payload()), Inventory::encode);
+        }
         _ => {}
     }
     if frame.kind() == FrameType::Call
@@ -112,9 +117,22 @@ pub fn lane_reply(bytes: &[u8]) {
         _ => survives(&frame, Reply::decode, Reply::encode),
     }
     if let Ok(Reply { outcome, .. }) = Reply::decode(&frame)
-        && let Outcome::Full { body, .. } | Outcome::Called { body, .. } = outcome
+        && let Outcome::Full { body, .. }
+        | Outcome::Delta { body, .. }
+        | Outcome::Batch { rest: body, .. }
+        | Outcome::Called { body, .. } = outcome
     {
         assert_eq!(lane::has_streamed_body(&frame), !matches!(body, Body::Inline(_)));
+    }
+}
+
+/// Reads what a batch brings. No more comes out than went in.
+pub fn batch_rest(bytes: &[u8]) {
+    let mut rest = BatchRest::new(Bytes::copy_from_slice(bytes));
+    let mut read = 0;
+    while let Ok(Some((reply, body))) = rest.next() {
+        read += reply.encode().bytes().len() + body.map_or(0, |body| body.len());
+        assert!(read <= bytes.len() * 2, "numbers may be written in a longer way than needed");
     }
 }
 
@@ -124,9 +142,6 @@ pub fn backplane(bytes: &[u8]) {
         return;
     };
     survives(&frame, Message::decode, Message::encode);
-    if let Ok(Some(answer)) = backplane::answer_reserved(&frame) {
-        assert_eq!(Message::decode(&answer.encode()), Ok(answer));
-    }
 }
 
 /// Reads the payload of the hello of the backplane: there is no byte for the type.

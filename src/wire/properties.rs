@@ -5,7 +5,7 @@ use super::codec::{Reader, put};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use super::fuzzing::TARGETS;
 use super::gather::Gather;
-use super::lane::{BodyStart, Call, Get, Outcome, Reply, is_idempotent};
+use super::lane::{Batch, BodyStart, Call, Get, Inventory, Outcome, Reply, is_idempotent};
 use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::strategies;
 use super::token::Token;
@@ -108,6 +108,16 @@ proptest! {
         prop_assert_eq!(frame.request_id(), Ok(value.request_id));
         prop_assert_eq!(is_idempotent(&frame), value.idempotent);
         prop_assert_eq!(Call::decode(received(&frame).payload()), Ok(value));
+    }
+
+    #[test]
+    fn batches_survive(value in strategies::batch()) {
+        prop_assert_eq!(Batch::decode(received(&value.encode()).payload()), Ok(value));
+    }
+
+    #[test]
+    fn inventories_survive(value in strategies::inventory()) {
+        prop_assert_eq!(Inventory::decode(received(&value.encode()).payload()), Ok(value));
     }
 
     #[test]
@@ -236,6 +246,8 @@ fn decodes(frame: &Frame) -> bool {
         FrameType::Ping | FrameType::Pong => Ping::decode(frame.payload()).is_ok(),
         FrameType::Get => Get::decode(frame.payload()).is_ok(),
         FrameType::Call => Call::decode(frame.payload()).is_ok(),
+        FrameType::Batch => Batch::decode(frame.payload()).is_ok(),
+        FrameType::Inventory => Inventory::decode(frame.payload()).is_ok(),
         FrameType::Body => BodyStart::decode(frame.payload()).is_ok(),
         FrameType::ServerHello | FrameType::ServerWelcome => {
             ServerHello::decode(frame.payload()).is_ok()

@@ -9,8 +9,8 @@ use super::codec::MAX_VARINT;
 use super::frame::{Frame, FrameType, MAX_ERROR_TEXT};
 use super::headers::{HeaderBlock, HeaderName};
 use super::lane::{
-    Body, BodyStart, Call, ErrorCode, Get, MAX_SLOTS, MAX_STATUS, MIN_STATUS, Outcome, Reply,
-    Validator,
+    Batch, Body, BodyStart, Call, ErrorCode, Get, Inventory, InventoryEntry, MAX_BATCH, MAX_SLOTS,
+    MAX_STATUS, MIN_STATUS, Outcome, Reply, Unchanged, Validator,
 };
 use super::session::{Assigned, GoawayReason, Hello, Limits, MAX_TOKEN, Ping, Welcome};
 use super::token::Token;
@@ -150,12 +150,40 @@ pub(crate) fn call() -> BoxedStrategy<Call> {
         .boxed()
 }
 
+pub(crate) fn batch() -> BoxedStrategy<Batch> {
+    let slots = vec((1..2000u64, 1..20u64), 1..100);
+    (number(), slots)
+        .prop_map(|(request_id, ranges)| {
+            let mut end = 0;
+            let slots = ranges.into_iter().flat_map(|(gap, count)| {
+                let first = end + gap;
+                end = first + count;
+                first..end
+            });
+            Batch::of_slots(request_id, slots)
+        })
+        .boxed()
+}
+
+pub(crate) fn inventory() -> BoxedStrategy<Inventory> {
+    let entry = (0..MAX_SLOTS, key(), fingerprint())
+        .prop_map(|(slot, key, version)| InventoryEntry { slot, key, version });
+    (number(), vec(entry, 0..20))
+        .prop_map(|(request_id, entries)| Inventory { request_id, entries })
+        .boxed()
+}
+
 pub(crate) fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         vec(any::<u8>(), 0..400).prop_map(|bytes| Body::Inline(Bytes::from(bytes))),
         number().prop_map(|length| Body::Stream { length }),
         number().prop_map(|length| Body::Unmirrored { length }),
     ]
+}
+
+/// A body with no tag behind it.
+fn tagged_body() -> impl Strategy<Value = Body> {
+    body().prop_filter("no tag follows", |body| !matches!(body, Body::Unmirrored { .. }))
 }
 
 pub(crate) fn outcome() -> BoxedStrategy<Outcome> {
@@ -167,13 +195,24 @@ pub(crate) fn outcome() -> BoxedStrategy<Outcome> {
         Just(ErrorCode::Unavailable),
     ];
     let full = (tag(), header_block(), body());
-    let tagged = |body: &Body| !matches!(body, Body::Unmirrored { .. });
-    let answer = body().prop_filter("an answer has no tag", tagged);
-    let called = (MIN_STATUS..=MAX_STATUS, header_block(), answer);
+    let delta = (tag(), digest(), header_block(), number(), tagged_body());
+    let unchanged = vec(any::<bool>(), 0..=MAX_BATCH as usize);
+    let unchanged = unchanged.prop_map(|answers| Unchanged::new(answers.into_iter()));
+    let batch = (unchanged, digest(), tagged_body());
+    let called = (MIN_STATUS..=MAX_STATUS, header_block(), tagged_body());
     let text = proptest::string::string_regex(&format!("[ -~ä]{{0,{MAX_ERROR_TEXT}}}")).unwrap();
     prop_oneof![
         tag().prop_map(|tag| Outcome::UseCached { tag }),
         full.prop_map(|(tag, headers, body)| Outcome::Full { tag, headers, body }),
+        delta.prop_map(|(tag, base, headers, length, body)| Outcome::Delta {
+            tag,
+            base,
+            headers,
+            length,
+            body
+        }),
+        batch.prop_map(|(unchanged, hash, rest)| Outcome::Batch { unchanged, hash, rest }),
+        Just(Outcome::Noted),
         called.prop_map(|(status, headers, body)| Outcome::Called { status, headers, body }),
         Just(Outcome::NotFound),
         Just(Outcome::UnknownSlot),
@@ -278,6 +317,8 @@ pub(crate) fn inner() -> BoxedStrategy<Frame> {
     prop_oneof![
         get().prop_map(|get| get.encode()),
         call().prop_map(|call| call.encode()),
+        batch().prop_map(|batch| batch.encode()),
+        inventory().prop_map(|inventory| inventory.encode()),
         reply().prop_map(|reply| reply.encode()),
     ]
     .boxed()
@@ -293,11 +334,11 @@ pub(crate) fn forward() -> BoxedStrategy<Forward> {
     ];
     let named = any::<bool>();
     let resume = option::of((number(), tag()).prop_map(|(offset, tag)| Resume { offset, tag }));
-    let asked = (client_id(), epoch(), named, how);
+    let asked = (client_id(), epoch(), named, how, any::<bool>());
     let parts = (number(), asked, number(), former(), resume, inner());
     parts
         .prop_map(|(request_id, asked, deadline_ms, former, resume, inner)| {
-            let (client, epoch, named, how) = asked;
+            let (client, epoch, named, how, takes_deltas) = asked;
             Forward {
                 request_id,
                 client,
@@ -308,6 +349,7 @@ pub(crate) fn forward() -> BoxedStrategy<Forward> {
                 deadline_ms,
                 former,
                 resume,
+                takes_deltas,
                 inner,
             }
         })
@@ -397,6 +439,10 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
             .prop_map(|(query, client)| Message::WhoHolds { query, client }),
         1 => (number(), client_id(), holds)
             .prop_map(|(query, client, holds)| Message::Holds { query, client, holds }),
+        1 => (number(), digest(), number())
+            .prop_map(|(number, digest, offset)| Message::Pull { number, digest, offset }),
+        1 => (number(), number(), option::of(vec(any::<u8>(), 0..99).prop_map(Bytes::from)))
+            .prop_map(|(number, offset, bytes)| Message::Pulled { number, offset, bytes }),
         1 => number().prop_map(|number| Message::Ping { number }),
         1 => number().prop_map(|number| Message::Pong { number }),
     ]
@@ -414,6 +460,8 @@ pub(crate) fn frame() -> BoxedStrategy<Frame> {
         ping().prop_map(Ping::encode),
         get().prop_map(|get| get.encode()),
         call().prop_map(|call| call.encode()),
+        batch().prop_map(|batch| batch.encode()),
+        inventory().prop_map(|inventory| inventory.encode()),
         reply().prop_map(|reply| reply.encode()),
         body_start().prop_map(|start| start.encode()),
         (server_hello(), hellos).prop_map(|(hello, kind)| hello.encode(kind)),

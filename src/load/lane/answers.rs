@@ -156,6 +156,9 @@ impl Filler<'_> {
             }
             Outcome::UseCached { .. }
             | Outcome::Full { .. }
+            | Outcome::Delta { .. }
+            | Outcome::Batch { .. }
+            | Outcome::Noted
             | Outcome::Called { .. }
             | Outcome::FateUnknown => self.settle(position, Err(FailureKind::WrongReply)),
         }

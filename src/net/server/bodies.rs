@@ -17,17 +17,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How a body ends that cannot be sent to its end.
 const BODY_BROKEN: quinn::VarInt = quinn::VarInt::from_u32(1);
 
-/// Sends bytes from an offset on, as slices of where they are.
-pub(super) async fn send(shell: Rc<Shell>, to: Link, start: BodyStart, body: Bytes) {
+/// Sends bytes as slices of where they are.
+pub(super) async fn send(shell: Rc<Shell>, to: Link, start: BodyStart, pieces: Vec<Bytes>) {
     let Some(mut stream) = open(&shell, &to, start).await else {
         return;
     };
-    let mut rest = body.slice(body.len().min(start.offset as usize)..);
-    while !rest.is_empty() {
-        let piece = rest.split_to(PIECE.min(rest.len()));
-        if stream.write_chunk(piece).await.is_err() {
-            // The router does not want it any more.
-            return;
+    for mut rest in pieces {
+        while !rest.is_empty() {
+            let piece = rest.split_to(PIECE.min(rest.len()));
+            if stream.write_chunk(piece).await.is_err() {
+                // The router does not want it any more.
+                return;
+            }
         }
     }
     // Fails only if the router has gone.

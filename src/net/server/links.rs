@@ -9,7 +9,7 @@ use crate::net::frames::FrameReader;
 use crate::net::membership::{self, Mesh, Setup, Target};
 use crate::net::outbox::Outbox;
 use crate::node::server::Link;
-use crate::wire::backplane::{Message, Purpose, Role, answer_reserved};
+use crate::wire::backplane::{Message, Purpose, Role};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
 use std::net::SocketAddr;
@@ -156,10 +156,7 @@ async fn read_messages(
 fn hand_in(shell: &Rc<Shell>, link: &Link, frames: &mut FrameReader) -> Result<(), DecodeError> {
     shell.with(|node, now| {
         while let Some(frame) = frames.buffered()? {
-            match answer_reserved(&frame)? {
-                Some(answer) => shell.send(link, &answer),
-                None => node.handle_message(now, link, Message::decode(&frame)?),
-            }
+            node.handle_message(now, link, Message::decode(&frame)?);
         }
         Ok(())
     })

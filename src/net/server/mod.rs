@@ -5,6 +5,7 @@
 
 mod bodies;
 mod builder;
+mod differences;
 pub(crate) mod drain;
 mod links;
 mod retrieval;
@@ -260,13 +261,12 @@ impl Shell {
                     });
                 }
             }
-            Output::SendBody { to, request_id, version, offset } => {
-                let (start, body) = (BodyStart { request_id, offset }, version.body().clone());
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            Output::SendBody { to, request_id, offset, pieces } => {
+                let start = BodyStart { request_id, offset };
+                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, pieces));
             }
-            Output::SendAnswer { to, request_id, body } => {
-                let start = BodyStart { request_id, offset: 0 };
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, body));
+            Output::Differ { pair, old, new } => {
+                tokio::task::spawn_local(differences::make(Rc::clone(self), pair, old, new));
             }
             Output::Call { ticket, request } => {
                 let calling = Calling::new(Rc::clone(self), ticket);

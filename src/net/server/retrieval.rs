@@ -38,7 +38,7 @@ impl Retrieval {
     fn translate(&self, answer: Result<source::Retrieved, SourceError>) -> Retrieved {
         match answer {
             Ok(source::Retrieved::Unchanged) => Retrieved::Unchanged,
-            Ok(source::Retrieved::Version(version)) => Retrieved::Version(Arc::new(version)),
+            Ok(source::Retrieved::Version(version)) => Retrieved::Version(version),
             Ok(source::Retrieved::Unmirrored(item)) => {
                 let (headers, length) = (item.headers.clone(), item.length);
                 self.shell.opened.borrow_mut().insert(self.ticket, item);

@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, block_on, wait_until};
 use crate::net::client::{CallRequest, Client, ClientConfig, Error};
-use crate::source::{CallResponse, Retrieved, Source, SourceError, Version};
+use crate::source::{CallResponse, Known, Retrieved, Source, SourceError};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::ErrorCode;
 use crate::wire::{HeaderBlock, HeaderName, Key};
@@ -19,7 +19,7 @@ struct Obedient {
 }
 
 impl Source for Obedient {
-    async fn retrieve(&self, _: &Key, _: Option<&Version>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, _: &Key, _: Option<&Known>) -> Result<Retrieved, SourceError> {
         Ok(Retrieved::NotFound)
     }
 

@@ -6,18 +6,33 @@ use super::{Answer, Client, Details, Error, Failure, Output, Reply, ValidatorPol
 use crate::wire::lane::{Get, Validator};
 use crate::wire::{Key, Time};
 
+/// What is said of a copy that is not there, or of no use.
+const NOTHING: Validator = Validator::Strong { crc: 0, digest: HOLDS_NOTHING };
+
 impl Client {
     /// Asks for an item. Ends in one [`Output::Answer`] with this ticket, which must not be in use.
     ///
     /// Where the key is being asked for already, this get shares the answer, whatever its policy.
     pub fn get(&mut self, ticket: u64, key: Key, policy: ValidatorPolicy, now: Time) {
-        if let Some(error) = self.refusal() {
-            let failure = Failure { error, details: Details::default() };
-            return self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
-        }
-        self.requests.add(ticket, key, policy, now + self.config.request_timeout);
+        self.add_get(ticket, key, policy, now);
         self.rest_unless_waiting(now);
         self.send();
+    }
+
+    /// Puts a get on the list, if nothing speaks against it; returns the request that it is part of.
+    pub(super) fn add_get(
+        &mut self,
+        ticket: u64,
+        key: Key,
+        policy: ValidatorPolicy,
+        now: Time,
+    ) -> Option<usize> {
+        if let Some(error) = self.refusal() {
+            let failure = Failure { error, details: Details::default() };
+            self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
+            return None;
+        }
+        Some(self.requests.add(ticket, key, policy, now + self.config.request_timeout))
     }
 
     /// Why nothing more can be asked for.
@@ -53,8 +68,11 @@ impl Client {
             } else if self.send_get(slots) {
                 self.call_was_last = false;
             } else if turn_of_calls || !self.send_call() {
-                return;
+                break;
             }
+        }
+        if self.in_flight() < in_flight {
+            self.send_inventory();
         }
     }
 
@@ -62,6 +80,9 @@ impl Client {
     fn send_get(&mut self, slots: u64) -> bool {
         // A slot changes its key only when the router has said how many slots there are.
         let room = Room { slots, may_evict: self.session.is_ready() };
+        if self.send_batch(room) {
+            return true;
+        }
         let Some(index) = self.requests.next_queued() else {
             return false;
         };
@@ -101,14 +122,14 @@ impl Client {
         let asked_before = self.cache.ask(slot);
         let Some(held) = self.cache.held(slot) else {
             // A mirror may believe in a copy that never arrived, or that was too large to keep.
-            let nothing = Validator::Strong { crc: 0, digest: HOLDS_NOTHING };
-            return (true, if asked_before { nothing } else { Validator::None });
+            return (true, if asked_before { NOTHING } else { Validator::None });
         };
         let print = &held.fingerprint;
         let strong = Validator::Strong { crc: print.crc, digest: print.digest };
         let session = self.session.number();
         let keyed = request.needs_key || !self.cache.is_named(slot, session);
         match request.policy {
+            _ if request.needs_whole => (true, NOTHING),
             _ if request.needs_strong => (true, strong),
             ValidatorPolicy::None => (keyed, Validator::None),
             ValidatorPolicy::Crc => {
@@ -165,7 +186,7 @@ impl Client {
 
     /// Ids that the router has on its list.
     pub(super) fn in_flight(&self) -> u64 {
-        self.requests.in_flight() + self.calls.in_flight()
+        self.requests.in_flight() + self.calls.in_flight() + self.inventory.in_flight()
     }
 
     pub(super) fn details(&self, index: usize) -> Details {

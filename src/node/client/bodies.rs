@@ -3,9 +3,10 @@
 //! A body and the FULL that announces it may come in either order; what is short, too long, or
 //! breaks off is asked for again.
 
+use super::delta::{Delta, DeltaHead};
 use super::replies::MAX_SETBACKS;
 use super::requests::Stage;
-use super::{Client, Error};
+use super::{Client, Error, ReplyKind};
 use crate::wire::lane::BodyStart;
 use crate::wire::{Tag, Time};
 use bytes::Bytes;
@@ -20,6 +21,11 @@ impl Client {
         let start = BodyStart { request_id, offset };
         if let Some(ticket) = self.calls.find(request_id) {
             self.call_body(ticket, start, bytes, now);
+            self.send();
+            return self.end_drain(now);
+        }
+        if self.requests.batches.contains(request_id) {
+            self.batch_body(request_id, offset, bytes, now);
             self.send();
             return self.end_drain(now);
         }
@@ -48,6 +54,9 @@ impl Client {
         if let Some(ticket) = self.calls.find(request_id) {
             return Some(self.call_body_limit(ticket));
         }
+        if let Some(limit) = self.requests.batches.body_limit(request_id) {
+            return Some(limit);
+        }
         let Some(index) = self.requests.find(request_id) else {
             self.count_stray(request_id);
             return None;
@@ -73,6 +82,7 @@ impl Client {
             self.requests[*index].wire_bytes += received;
             self.broken_body(*index, now);
         }
+        self.fail_batch_bodies(request_id);
         self.fail_call_bodies(request_id, received, now);
         self.send();
         self.end_drain(now);
@@ -98,6 +108,10 @@ impl Client {
             let tail = bytes.split_off(head.length as usize);
             Tag(tail[..].try_into().expect("the length was checked"))
         });
-        self.accept(index, tag, &head.headers, bytes, head.tag.is_some());
+        if let Some(DeltaHead { base, length }) = head.delta {
+            return self.apply(index, Delta { tag, base, headers: head.headers, length, bytes });
+        }
+        let how = (ReplyKind::Full, head.tag.is_some());
+        self.accept(index, tag, &head.headers, bytes, how);
     }
 }

@@ -125,6 +125,29 @@ impl Cache {
         Some(number)
     }
 
+    /// The slot to which a key is bound.
+    pub(super) fn slot_of(&self, key: &Key) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    /// What idle slots hold, from one slot on.
+    pub(super) fn idle_items(
+        &self,
+        first: u32,
+    ) -> impl Iterator<Item = (u32, &Key, Fingerprint)> + '_ {
+        let slots = (first..).zip(&self.slots[self.slots.len().min(first as usize)..]);
+        let idle = slots.filter(|(_, slot)| slot.request.is_none());
+        idle.filter_map(|(number, slot)| {
+            Some((number, slot.key.as_ref()?, slot.held.as_ref()?.fingerprint))
+        })
+    }
+
+    /// The keys of all items that are held, in the order of their slots.
+    pub(super) fn held_keys(&self) -> impl Iterator<Item = &Key> + '_ {
+        let held = self.slots.iter().filter(|slot| slot.held.is_some());
+        held.filter_map(|slot| slot.key.as_ref())
+    }
+
     /// A slot that no key is bound to.
     fn vacancy(&mut self, room: Room, out: &mut VecDeque<Output>) -> Option<u32> {
         if let Some(number) = self.free.first().copied().filter(|n| u64::from(*n) < room.slots) {

@@ -107,6 +107,9 @@ impl Client {
             Outcome::FateUnknown
             | Outcome::UseCached { .. }
             | Outcome::Full { .. }
+            | Outcome::Delta { .. }
+            | Outcome::Batch { .. }
+            | Outcome::Noted
             | Outcome::NotFound
             | Outcome::UnknownSlot => match self.calls.get_mut(ticket).request.idempotent {
                 true => self.call_again_later(ticket, Error::FateUnknown, now),

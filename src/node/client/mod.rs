@@ -11,11 +11,14 @@
 
 mod asking;
 mod backoff;
+mod batch;
 mod bodies;
 mod cache;
 mod calling;
 mod calls;
+mod delta;
 mod error;
+mod inventory;
 mod pulse;
 mod replies;
 mod requests;
@@ -52,6 +55,7 @@ pub struct Client {
     cache: Cache,
     requests: Requests,
     calls: Calls,
+    inventory: inventory::Listing,
     /// What was sent last was a call.
     call_was_last: bool,
     outputs: VecDeque<Output>,
@@ -74,6 +78,7 @@ impl Client {
             cache: Cache::new(config.max_cache_bytes, max_memory, config.persist),
             requests: Requests::default(),
             calls: Calls::default(),
+            inventory: inventory::Listing::default(),
             call_was_last: false,
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
@@ -212,7 +217,7 @@ impl Client {
                 let failure = Failure { error: self.timed_out(), details: self.details(index) };
                 self.outputs.push_back(Output::Answer(Answer { ticket, result: Err(failure) }));
             }
-            let loading = matches!(self.requests[index].stage, Stage::Loading);
+            let loading = matches!(self.requests[index].stage, Stage::Loading { .. });
             if self.requests.is_orphan(index) && !loading {
                 self.drop_request(index);
             }
@@ -272,9 +277,10 @@ impl Client {
         });
         self.statistics.lost_sessions += u64::from(self.session.is_open());
         self.requests.requeue_all();
+        self.inventory.forget_session();
         self.lose_calls();
         for index in self.requests.indexes(|request| request.waiting().next().is_none()) {
-            if !matches!(self.requests[index].stage, Stage::Loading) {
+            if !matches!(self.requests[index].stage, Stage::Loading { .. }) {
                 self.drop_request(index);
             }
         }

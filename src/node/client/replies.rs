@@ -4,6 +4,7 @@
 //! versions only: that an item does *not* exist, or may not be read, is believed only in reply to a
 //! request that carried the key, because a drifted mirror may have another key in the slot.
 
+use super::delta::DeltaHead;
 use super::requests::{Head, Stage};
 use super::{Client, Error, Output, Reply, ReplyKind};
 use crate::node::Fault;
@@ -47,6 +48,8 @@ impl Client {
             | FrameType::FateUnknown
             | FrameType::Error
             | FrameType::CallReply => {}
+            FrameType::Delta | FrameType::BatchReply | FrameType::Noted
+                if self.session.may_know_batches() => {}
             other => return Err(format!("{other:?} has no place on a lane")),
         }
         let LaneReply { request_id, outcome } =
@@ -54,6 +57,15 @@ impl Client {
         if let Some(ticket) = self.calls.find(request_id) {
             self.session.note_answer();
             self.call_reply(ticket, outcome, frame.bytes().len(), now);
+            return Ok(());
+        }
+        if self.inventory.is_asked(request_id) {
+            self.inventory_reply(&outcome);
+            return Ok(());
+        }
+        if self.requests.batches.contains(request_id) {
+            self.session.note_answer();
+            self.batch_reply(request_id, outcome, frame.bytes().len(), now);
             return Ok(());
         }
         let Some(index) = self.requests.find(request_id) else {
@@ -82,8 +94,12 @@ impl Client {
         }
     }
 
-    fn reply(&mut self, index: usize, keyed: bool, outcome: Outcome, now: Time) {
+    pub(super) fn reply(&mut self, index: usize, keyed: bool, outcome: Outcome, now: Time) {
         match outcome {
+            Outcome::Delta { tag, base, headers, length, body } => {
+                let head = DeltaHead { base, length };
+                self.delta(index, (tag, headers), head, body, now);
+            }
             Outcome::UseCached { tag } => self.use_cached(index, tag),
             Outcome::Full { tag, headers, body } => self.full(index, tag, headers, body, now),
             Outcome::NotFound if keyed => {
@@ -102,6 +118,10 @@ impl Client {
             // Said of whatever key the mirror has in that slot, if it has one.
             Outcome::NotFound | Outcome::Error { .. } | Outcome::UnknownSlot if !keyed => {
                 let slot = self.slot(index);
+                // Others of its slots are not known either, if it has forgotten this one.
+                if outcome == Outcome::UnknownSlot {
+                    self.inventory.want();
+                }
                 self.cache.doubt(slot);
                 self.requests[index].needs_key = true;
                 self.ask_again(index);
@@ -111,6 +131,8 @@ impl Client {
             | Outcome::Error { .. }
             | Outcome::UnknownSlot
             | Outcome::Called { .. }
+            | Outcome::Batch { .. }
+            | Outcome::Noted
             | Outcome::FateUnknown => {
                 let text = "the reply makes no sense for this request".to_owned();
                 self.set_back(index, Error::Failed { code: ErrorCode::Unavailable, text }, now);
@@ -118,7 +140,7 @@ impl Client {
         }
     }
 
-    fn use_cached(&mut self, index: usize, tag: Tag) {
+    pub(super) fn use_cached(&mut self, index: usize, tag: Tag) {
         let slot = self.slot(index);
         let Some(held) = self.cache.held(slot) else {
             return self.mismatch(index);
@@ -131,7 +153,7 @@ impl Client {
         if self.cache.held(slot).is_some_and(|held| held.bytes.is_some()) {
             return self.hand_out_held(index, slot);
         }
-        self.requests.set_stage(index, Stage::Loading);
+        self.requests.set_stage(index, Stage::Loading { delta: None });
         self.outputs.push_back(Output::Load { slot });
     }
 
@@ -153,11 +175,15 @@ impl Client {
         let Some(index) = self.cache.request(slot) else {
             return;
         };
-        if !matches!(self.requests[index].stage, Stage::Loading) {
+        let Stage::Loading { delta } = &mut self.requests[index].stage else {
             return;
-        }
+        };
+        let delta = delta.take();
         if self.cache.loaded(slot, bytes, &mut self.outputs) {
-            self.hand_out_held(index, slot);
+            match delta {
+                Some(delta) => self.apply(index, *delta),
+                None => self.hand_out_held(index, slot),
+            }
         } else {
             self.statistics.damaged_items += 1;
             self.ask_again(index);
@@ -175,12 +201,17 @@ impl Client {
         let tag = match body {
             // A slice of the frame would keep alive whatever was read with it.
             Body::Inline(bytes) => {
-                return self.accept(index, tag, &headers, Bytes::copy_from_slice(&bytes), true);
+                let (bytes, how) = (Bytes::copy_from_slice(&bytes), (ReplyKind::Full, true));
+                return self.accept(index, tag, &headers, bytes, how);
             }
             Body::Stream { .. } => Some(tag),
             Body::Unmirrored { .. } => None,
         };
-        let head = Head { headers, length, tag };
+        self.receive(index, Head { headers, length, tag, delta: None }, now);
+    }
+
+    /// The body of a reply is to come on its own stream, or has come.
+    pub(super) fn receive(&mut self, index: usize, head: Head, now: Time) {
         let Stage::Asked { id, body, .. } = &mut self.requests[index].stage else {
             unreachable!("the caller looked for a request that was asked");
         };
@@ -191,19 +222,20 @@ impl Client {
         }
     }
 
-    /// Hands out a version that came whole, if it is what its tag says.
+    /// Hands out a version that came, whole or as a difference, if it is what its tag says.
     pub(super) fn accept(
         &mut self,
         index: usize,
         tag: Tag,
         headers: &HeaderBlock,
         bytes: Bytes,
-        keep: bool,
+        (kind, keep): (ReplyKind, bool),
     ) {
         let print: Fingerprint = fingerprint(headers.as_bytes(), &bytes);
         if self.requests[index].key.tag(&print.digest) != tag
             && !self.config.planted.is(Fault::NoTagCheck)
         {
+            self.requests[index].needs_whole = kind == ReplyKind::Delta;
             return self.mismatch(index);
         }
         let headers = HeaderBlock::parse(Bytes::copy_from_slice(headers.as_bytes()));
@@ -215,14 +247,17 @@ impl Client {
         } else {
             self.cache.discard(slot, &mut self.outputs);
         }
-        self.statistics.full += 1;
-        let (kind, details) = (ReplyKind::Full, Default::default());
+        match kind {
+            ReplyKind::Delta => self.statistics.deltas += 1,
+            _ => self.statistics.full += 1,
+        }
+        let details = Default::default();
         let reply = Reply { bytes, headers, kind, version: tag, fingerprint: print, details };
         self.finish(index, Ok(reply));
     }
 
     /// What the server meant is not what is at hand: ask again so that no misunderstanding is left.
-    fn mismatch(&mut self, index: usize) {
+    pub(super) fn mismatch(&mut self, index: usize) {
         self.statistics.tag_mismatches += 1;
         let slot = self.slot(index);
         self.cache.doubt(slot);
@@ -263,7 +298,7 @@ impl Client {
     }
 
     /// Puts a request back into the queue, where it keeps its old place.
-    fn ask_again(&mut self, index: usize) {
+    pub(super) fn ask_again(&mut self, index: usize) {
         self.requests.set_stage(index, Stage::Queued);
         self.drop_if_unwanted(index);
     }

@@ -7,6 +7,8 @@
 //! Ids of attempts that were given up stay counted until their replies come or the session ends:
 //! the router still has them on its list, and its limit is for both of us.
 
+use super::batch::Batches;
+use super::delta::{Delta, DeltaHead};
 use super::types::{ValidatorKind, ValidatorPolicy};
 use crate::wire::{HeaderBlock, Key, Tag, Time};
 use bytes::Bytes;
@@ -39,8 +41,17 @@ pub(super) enum Stage {
         /// What the answer said.
         head: Head,
     },
-    /// It was answered by use-cached, and the bytes are being read from disk.
-    Loading,
+    /// It was asked among others.
+    Batched {
+        /// Under this id.
+        id: u64,
+    },
+    /// The bytes that are held are being read from disk: to be handed out, or to be what a
+    /// difference starts from.
+    Loading {
+        /// The difference.
+        delta: Option<Box<Delta>>,
+    },
 }
 
 impl Stage {
@@ -48,18 +59,22 @@ impl Stage {
     fn id(&self) -> Option<u64> {
         match self {
             Self::Asked { id, .. } | Self::Receiving { id, .. } => Some(*id),
-            Self::Queued | Self::Waiting { .. } | Self::Loading => None,
+            Self::Batched { id } => Some(*id),
+            Self::Queued | Self::Waiting { .. } | Self::Loading { .. } => None,
         }
     }
 }
 
-/// What a full reply says of a body that comes on its own stream.
+/// What a reply says of a body that comes on its own stream.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) headers: HeaderBlock,
+    /// How many bytes the body has.
     pub(super) length: u64,
     /// `None` when the tag follows the bytes, and the item is not mirrored.
     pub(super) tag: Option<Tag>,
+    /// Given if the body is a difference.
+    pub(super) delta: Option<DeltaHead>,
 }
 
 /// One get.
@@ -79,6 +94,10 @@ pub(super) struct Request {
     pub(super) needs_key: bool,
     /// The next attempt must carry the strong validator.
     pub(super) needs_strong: bool,
+    /// The next attempt must bring the item whole: a difference led nowhere.
+    pub(super) needs_whole: bool,
+    /// It may be asked among others, if it was not yet.
+    pub(super) may_batch: bool,
     pub(super) mismatches: u32,
     pub(super) setbacks: u32,
     pub(super) attempts: u32,
@@ -108,13 +127,22 @@ pub(super) struct Requests {
     waiting: BTreeSet<(Time, usize)>,
     deadlines: BTreeSet<(Time, u64)>,
     abandoned: BTreeSet<u64>,
+    pub(super) batches: Batches,
+    /// Queued requests that may be asked among others; some may be gone since.
+    batchable: BTreeSet<(u64, usize)>,
     next_sequence: u64,
     next_id: u64,
 }
 
 impl Requests {
     /// Adds a get, to the request for its key if there is one.
-    pub(super) fn add(&mut self, ticket: u64, key: Key, policy: ValidatorPolicy, deadline: Time) {
+    pub(super) fn add(
+        &mut self,
+        ticket: u64,
+        key: Key,
+        policy: ValidatorPolicy,
+        deadline: Time,
+    ) -> usize {
         let index = match self.by_key.get(&key) {
             Some(index) => *index,
             None => {
@@ -124,6 +152,8 @@ impl Requests {
                     slot: None,
                     needs_key: false,
                     needs_strong: false,
+                    needs_whole: false,
+                    may_batch: false,
                     mismatches: 0,
                     setbacks: 0,
                     attempts: 0,
@@ -144,6 +174,28 @@ impl Requests {
         self.deadlines.insert((deadline, ticket));
         let ticket = Ticket { number: ticket, deadline, cancelled: false };
         self.requests[index].tickets.push(ticket);
+        index
+    }
+
+    /// A request may be asked among others, if it was not asked yet.
+    pub(super) fn want_batch(&mut self, index: usize) {
+        let request = &mut self.requests[index];
+        if matches!(request.stage, Stage::Queued) && request.attempts == 0 {
+            request.may_batch = true;
+            self.batchable.insert((request.sequence, index));
+        }
+    }
+
+    /// Takes at most `limit` of the requests that may be asked among others, in the order in which
+    /// they came.
+    pub(super) fn batchable(&mut self, limit: usize) -> Vec<usize> {
+        let mut indexes = Vec::new();
+        while indexes.len() < limit
+            && let Some((_, index)) = self.batchable.pop_first()
+        {
+            indexes.push(index);
+        }
+        indexes
     }
 
     /// Moves a request to another stage.
@@ -156,7 +208,7 @@ impl Requests {
             Stage::Asked { id, .. } | Stage::Receiving { id, .. } => {
                 self.by_id.insert(*id, index);
             }
-            Stage::Loading => {}
+            Stage::Batched { .. } | Stage::Loading { .. } => {}
         }
         request.stage = stage;
     }
@@ -164,12 +216,16 @@ impl Requests {
     fn unlist(&mut self, index: usize) {
         let request = &self.requests[index];
         match &request.stage {
-            Stage::Queued => drop(self.queue.remove(&(request.sequence, index))),
+            Stage::Queued => {
+                self.queue.remove(&(request.sequence, index));
+                self.batchable.remove(&(request.sequence, index));
+            }
             Stage::Waiting { until } => drop(self.waiting.remove(&(*until, index))),
             Stage::Asked { id, .. } | Stage::Receiving { id, .. } => {
                 self.by_id.remove(id);
             }
-            Stage::Loading => {}
+            Stage::Batched { id } => self.batches.forget(*id, index),
+            Stage::Loading { .. } => {}
         }
     }
 
@@ -216,6 +272,7 @@ impl Requests {
     /// Puts all attempts that were under way back into the queue: their session is gone.
     pub(super) fn requeue_all(&mut self) {
         self.abandoned.clear();
+        self.batches.clear();
         for index in self.indexes(|request| request.stage.id().is_some()) {
             self.set_stage(index, Stage::Queued);
         }
@@ -279,7 +336,7 @@ impl Requests {
 
     /// Ids that the router has on its list.
     pub(super) fn in_flight(&self) -> u64 {
-        (self.by_id.len() + self.abandoned.len()) as u64
+        (self.by_id.len() + self.batches.len() + self.abandoned.len()) as u64
     }
 
     /// Those of them whose replies nobody waits for.

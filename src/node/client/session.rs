@@ -5,6 +5,7 @@
 //! while, clears that: a router that greets and then breaks off earns no endless quick retries.
 
 use super::types::Config;
+use crate::wire::lane::BATCH_VERSION;
 use crate::wire::session::{
     Assigned, Hello, Limits, OLDEST_VERSION, PING_VERSION, VERSION, Welcome,
 };
@@ -276,6 +277,16 @@ impl Session {
     /// The version of the protocol in this session, once the router has chosen it.
     pub(super) fn version(&self) -> Option<u64> {
         self.version
+    }
+
+    /// Whether batches, inventories and differences are known, as far as the router has said.
+    pub(super) fn knows_batches(&self) -> bool {
+        self.version >= Some(BATCH_VERSION)
+    }
+
+    /// Whether they may come: what was asked first may be answered before the greeting is.
+    pub(super) fn may_know_batches(&self) -> bool {
+        self.version.is_none_or(|version| version >= BATCH_VERSION)
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -270,6 +270,10 @@ pub struct Statistics {
     pub use_cached: u64,
     /// Requests answered in full.
     pub full: u64,
+    /// Requests answered by a difference.
+    pub deltas: u64,
+    /// Items that a server was told of, because it had forgotten them.
+    pub listed_items: u64,
     /// Calls that were executed and answered.
     pub called: u64,
     /// Replies whose tag was not that of the bytes at hand; each cost a round trip.

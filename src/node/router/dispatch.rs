@@ -4,10 +4,13 @@
 //! is made primary in the next term and asked to take over. When that cannot be asked either, all
 //! servers are asked who holds the client, before it is assigned afresh.
 
+use super::requests::version_of;
 use super::{Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How};
+use crate::wire::lane::{BATCH_VERSION, ErrorCode, Outcome};
+use crate::wire::session::OLDEST_VERSION;
 use crate::wire::{ClientId, Time};
 use rand::Rng;
 
@@ -42,6 +45,11 @@ impl Router {
         if request.body.is_some() && !self.servers.speaks(entry.primary(), RESUME_SINCE) {
             let text = "the server that took over cannot go on with a body".to_owned();
             return self.answer_unavailable(request, text);
+        }
+        let since = version_of(request.frame.kind());
+        if since > OLDEST_VERSION && !self.servers.speaks(entry.primary(), since) {
+            let text = "the server does not speak so new a version of the protocol";
+            return self.answer(request, Outcome::error(ErrorCode::NotSupported, text));
         }
         request.attempts += 1;
         request.asked_at = now;
@@ -84,6 +92,7 @@ impl Router {
         let client = request.client;
         let deadline_ms = request.deadline.since(now).as_millis() as u64;
         let inner = request.frame.clone();
+        let takes_deltas = self.may_send_delta(&request, entry.primary());
         let resume = request.body.as_ref().and_then(|body| body.resume());
         let number = self.requests.insert(request);
         let forward = Forward {
@@ -96,6 +105,7 @@ impl Router {
             deadline_ms,
             former,
             resume,
+            takes_deltas,
             inner,
         };
         let server = entry.primary();
@@ -106,6 +116,11 @@ impl Router {
         if self.is_in_doubt(server) {
             self.hedge(now, number);
         }
+    }
+
+    /// Whether client and server both know a DELTA.
+    pub(super) fn may_send_delta(&self, request: &Request, server: ServerIndex) -> bool {
+        request.takes_deltas && self.servers.speaks(server, BATCH_VERSION)
     }
 
     pub(super) fn wait(&mut self, mut request: Request) {

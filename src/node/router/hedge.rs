@@ -107,6 +107,7 @@ impl Router {
             deadline_ms: request.deadline.since(now).as_millis() as u64,
             former: Vec::new(),
             resume: None,
+            takes_deltas: self.may_send_delta(request, alternate),
             inner: request.frame.clone(),
         };
         if let Some(request) = self.requests.get_mut(number) {
@@ -133,6 +134,10 @@ impl Router {
         let Stage::Asked { entry: asked, hedge: None } = request.stage else {
             return None;
         };
+        // It is said to the primary alone, who keeps the mirror.
+        if request.frame.kind() == FrameType::Inventory {
+            return None;
+        }
         let may_repeat = request.idempotent || self.config.planted.is(Fault::HedgedCall);
         if !may_repeat || request.body.is_some() {
             return None;
@@ -154,6 +159,7 @@ impl Router {
             FrameType::UseCached
                 | FrameType::Full
                 | FrameType::Delta
+                | FrameType::BatchReply
                 | FrameType::NotFound
                 | FrameType::CallReply
         )

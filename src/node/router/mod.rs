@@ -161,6 +161,8 @@ struct Request {
     lane: LaneId,
     attempts: u16,
     idempotent: bool,
+    /// Whether the client understands a DELTA.
+    takes_deltas: bool,
     client: ClientId,
     frame: Frame,
     deadline: Time,

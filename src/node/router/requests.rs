@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
-use crate::wire::session::CloseCode;
+use crate::wire::session::{CloseCode, OLDEST_VERSION};
 use crate::wire::{Frame, FrameType, Time};
 
 /// When a client that asked for too much at once should come back.
@@ -15,18 +15,26 @@ impl Router {
         let Some(client) = self.sessions.get(session.0).and_then(Session::client) else {
             return;
         };
-        let request = matches!(frame.kind(), FrameType::Get | FrameType::Batch | FrameType::Call);
+        let request = matches!(
+            frame.kind(),
+            FrameType::Get | FrameType::Batch | FrameType::Call | FrameType::Inventory
+        );
         let (true, Ok(_)) = (request, frame.request_id()) else {
             let reason = format!("a {:?} frame is no request", frame.kind());
             return self.close(now, session, CloseCode::ProtocolViolation, reason);
         };
         let idempotent = lane::is_idempotent(&frame);
         let deadline = now + self.config.request_timeout;
+        let Some(known) = self.sessions.get_mut(session.0) else {
+            return;
+        };
+        known.in_flight += 1;
         let request = Request {
             session,
             lane,
             attempts: 0,
             idempotent,
+            takes_deltas: known.version >= lane::BATCH_VERSION,
             client,
             frame,
             deadline,
@@ -34,17 +42,14 @@ impl Router {
             stage: Stage::Waiting,
             body: None,
         };
-        let Some(known) = self.sessions.get_mut(session.0) else {
-            return;
-        };
-        known.in_flight += 1;
         let full = self.requests.len() >= MAX_REQUESTS;
         if full || known.in_flight > self.config.limits.in_flight {
             let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
             return self.answer(request, outcome);
         }
-        if request.frame.kind() == FrameType::Call && known.version < lane::CALL_VERSION {
-            let text = "calls are of version 2 of the protocol";
+        let since = version_of(request.frame.kind());
+        if known.version < since {
+            let text = format!("this is of version {since} of the protocol");
             return self.answer(request, Outcome::error(ErrorCode::NotSupported, text));
         }
         self.dispatch(now, request);
@@ -78,5 +83,14 @@ impl Router {
         if let Some(session) = self.sessions.get_mut(request.session.0) {
             session.in_flight -= 1;
         }
+    }
+}
+
+/// The first version of the protocol that has a request.
+pub(super) fn version_of(kind: FrameType) -> u64 {
+    match kind {
+        FrameType::Call => lane::CALL_VERSION,
+        FrameType::Batch | FrameType::Inventory => lane::BATCH_VERSION,
+        _ => OLDEST_VERSION,
     }
 }

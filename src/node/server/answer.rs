@@ -1,90 +1,138 @@
 //! The reply to a request, once the fresh version is known, and what the mirror holds then.
 
 use super::{ClientRole, Link, Output, Pending, Record, Server};
-use crate::mirror::{Version, decide};
+use crate::mirror::{Known, Verdict, decide};
 use crate::node::Fault;
 use crate::wire::backplane::{Resume, UseCachedBy};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::{Body, ErrorCode, Outcome, Reply};
-use crate::wire::{ClientId, Fingerprint, Tag};
+use crate::wire::{ClientId, Fingerprint, Tag, Time};
+use bytes::Bytes;
 use std::sync::Arc;
+
+/// The fresh version of an item.
+#[derive(Clone, Debug)]
+pub(super) struct Fresh {
+    pub(super) known: Arc<Known>,
+    pub(super) tag: Tag,
+    /// Its bytes, if they are at hand without looking.
+    pub(super) body: Option<Bytes>,
+}
 
 impl Server {
     /// The fresh version is known: decides by mirror and validator, has the mirror hold that
-    /// version, and replies.
-    pub(super) fn finish_with_version(
-        &mut self,
-        pending: &Pending,
-        fresh: &Arc<Version>,
-        tag: Tag,
-    ) {
-        let Some(record) = self.clients.get_mut(&pending.client) else {
+    /// version, and replies. What is to be sent and not at hand is retrieved first, or made first
+    /// if it is a difference.
+    pub(super) fn finish_with_version(&mut self, now: Time, pending: Pending, mut fresh: Fresh) {
+        let print = *fresh.known.fingerprint();
+        let Some((verdict, stale)) = self.judge(&pending, &print) else {
             return;
         };
+        if let Some(by) = verdict.use_cached.filter(|_| pending.resume.is_none()) {
+            self.settle_mirror(&pending, &print, (&verdict, stale));
+            return self.reply_pending(&pending, Outcome::UseCached { tag: fresh.tag }, Some(by));
+        }
+        if fresh.body.is_none() {
+            fresh.body = self.items.payload(&print.digest);
+        }
+        let Some(body) = fresh.body.clone() else {
+            return self.retrieve_whole(now, pending);
+        };
+        if let Some(resume) = pending.resume {
+            self.settle_mirror(&pending, &print, (&verdict, stale));
+            return self.reply_with_rest(&pending, &fresh, body, resume);
+        }
+        let Some((pending, difference)) = self.difference(pending, verdict.holds, &fresh, &body)
+        else {
+            // It is being made.
+            return;
+        };
+        let outgoing = difference.as_ref().map_or(body.len(), |(_, delta)| delta.len());
+        if !self.has_room_in_batch(&pending, outgoing) {
+            return self.leave_out(&pending);
+        }
+        self.settle_mirror(&pending, &print, (&verdict, stale));
+        let (tag, headers) = (fresh.tag, fresh.known.headers().clone());
+        match difference {
+            Some((base, delta)) => {
+                let outcome =
+                    |body| Outcome::Delta { tag, base, headers, length: print.length, body };
+                self.reply_with_body(&pending, outcome, delta);
+            }
+            None => {
+                self.reply_with_body(&pending, |body| Outcome::Full { tag, headers, body }, body)
+            }
+        }
+    }
+
+    /// What mirror and validator say, and whether the mirror does not hold the fresh version of the
+    /// request's key.
+    fn judge(&self, pending: &Pending, fresh: &Fingerprint) -> Option<(Verdict, bool)> {
+        let record = self.clients.get(&pending.client)?;
         let held = self.store.held(&record.mirror, pending.slot);
         let held = held.filter(|held| held.key == &pending.key);
         let version = held.and_then(|held| held.version);
-        let verdict = decide(version, &pending.validator, fresh.fingerprint());
+        let verdict = decide(version, &pending.validator, fresh);
+        Some((verdict, held.is_some() && version != Some(fresh)))
+    }
+
+    /// Has the mirror hold what the client will hold once it has the reply.
+    fn settle_mirror(
+        &mut self,
+        pending: &Pending,
+        fresh: &Fingerprint,
+        (verdict, stale): (&Verdict, bool),
+    ) {
         self.counters.drifted_entries += u64::from(verdict.drifted);
-        let stale = held.is_some() && version != Some(fresh.fingerprint());
         if stale && !pending.standby {
-            self.set_mirror(pending, Some(fresh.fingerprint()));
-        }
-        match pending.resume {
-            None => self.reply_with_version(pending, fresh, tag, verdict.use_cached),
-            Some(resume) => self.reply_with_rest(pending, fresh, tag, resume),
+            self.set_mirror(pending, Some(fresh));
         }
     }
 
     /// Goes on with a body that broke off at another server, if it is of this version.
-    pub(super) fn reply_with_rest(
+    fn reply_with_rest(
         &mut self,
         pending: &Pending,
-        version: &Arc<Version>,
-        tag: Tag,
+        fresh: &Fresh,
+        body: Bytes,
         Resume { offset, tag: wanted }: Resume,
     ) {
-        let same = tag == wanted || self.config.planted.is(Fault::ResumesAnyVersion);
-        let length = version.body().len() as u64;
-        if !same || offset > length || version.body().len() <= MAX_INLINE_BODY {
+        let same = fresh.tag == wanted || self.config.planted.is(Fault::ResumesAnyVersion);
+        let length = body.len() as u64;
+        if !same || offset > length || body.len() <= MAX_INLINE_BODY {
             let text = "the item has changed since its body began";
             return self.reply_pending(pending, Outcome::error(ErrorCode::Unavailable, text), None);
         }
-        let (headers, body) = (version.headers().clone(), Body::Stream { length });
-        self.reply_pending(pending, Outcome::Full { tag: wanted, headers, body }, None);
-        self.send_body(pending, version, offset);
+        let (headers, announced) = (fresh.known.headers().clone(), Body::Stream { length });
+        self.reply_pending(pending, Outcome::Full { tag: wanted, headers, body: announced }, None);
+        self.send_body(pending, body.slice(offset as usize..), offset);
     }
 
-    pub(super) fn send_body(&mut self, pending: &Pending, version: &Arc<Version>, offset: u64) {
+    fn send_body(&mut self, pending: &Pending, rest: Bytes, offset: u64) {
         self.outputs.push_back(Output::SendBody {
             to: pending.link.clone(),
             request_id: pending.request_id,
-            version: Arc::clone(version),
             offset,
+            pieces: vec![rest],
         });
     }
 
-    pub(super) fn reply_with_version(
+    /// Replies with bytes, in the frame if they fit.
+    fn reply_with_body(
         &mut self,
         pending: &Pending,
-        version: &Arc<Version>,
-        tag: Tag,
-        by: Option<UseCachedBy>,
+        outcome: impl FnOnce(Body) -> Outcome,
+        bytes: Bytes,
     ) {
-        if by.is_some() {
-            return self.reply_pending(pending, Outcome::UseCached { tag }, by);
+        if bytes.len() <= MAX_INLINE_BODY {
+            return self.reply_pending(pending, outcome(Body::Inline(bytes)), None);
         }
-        let inline = version.body().len() <= MAX_INLINE_BODY;
-        let body = if inline {
-            Body::Inline(version.body().clone())
-        } else {
-            Body::Stream { length: version.body().len() as u64 }
-        };
-        let headers = version.headers().clone();
-        self.reply_pending(pending, Outcome::Full { tag, headers, body }, None);
-        if !inline {
-            self.send_body(pending, version, 0);
+        let outcome = outcome(Body::Stream { length: bytes.len() as u64 });
+        if let Some(place) = pending.batch {
+            return self.settle_in_batch(place, outcome, Some(bytes));
         }
+        self.reply_pending(pending, outcome, None);
+        self.send_body(pending, bytes, 0);
     }
 
     /// The client will hold nothing in the slot once it has this reply.
@@ -104,7 +152,7 @@ impl Server {
         }
     }
 
-    pub(super) fn set_mirror(&mut self, pending: &Pending, version: Option<&Fingerprint>) {
+    fn set_mirror(&mut self, pending: &Pending, version: Option<&Fingerprint>) {
         let Some(record) = self.clients.get_mut(&pending.client) else {
             return;
         };
@@ -118,6 +166,9 @@ impl Server {
         outcome: Outcome,
         by: Option<UseCachedBy>,
     ) {
+        if let Some(place) = pending.batch {
+            return self.settle_in_batch(place, outcome, None);
+        }
         let asked = (pending.request_id, &pending.client, pending.asked);
         self.send_reply(&pending.link, asked, Reply { request_id: pending.inner_id, outcome }, by);
     }

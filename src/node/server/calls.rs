@@ -74,7 +74,8 @@ impl Server {
         let reply = Reply { request_id: inner_id, outcome };
         self.send_reply(&link, (request_id, &client, asked), reply, None);
         if let Some(body) = streamed {
-            self.outputs.push_back(Output::SendAnswer { to: link, request_id, body });
+            let (to, pieces) = (link, vec![body]);
+            self.outputs.push_back(Output::SendBody { to, request_id, offset: 0, pieces });
         }
     }
 }

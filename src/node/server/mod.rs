@@ -5,6 +5,8 @@
 //!
 //! - [`ownership`](self): who may be served here, and what a client's arrival changes;
 //! - `serve`: a request and its way to the source; `answer`: the reply, and the mirror;
+//! - `differences`: replies that bring a difference; `batch`: many slots in one request;
+//! - `inventory`: what a client says it holds;
 //! - `calls`: a call, which passes by mirror and items;
 //! - `replicate`: the alternate, and what it must know; `rebuild`: sending it a whole mirror;
 //! - `drain`: giving every client away;
@@ -14,10 +16,13 @@
 //! - `record`: what is known of a client, and of another server.
 
 mod answer;
+mod batch;
 mod calls;
 mod clients;
+mod differences;
 mod drain;
 mod idle;
+mod inventory;
 mod ownership;
 mod peers;
 mod rebuild;
@@ -32,7 +37,7 @@ mod view;
 mod tests;
 
 use crate::cluster::{Board, Count, Tally};
-use crate::mirror::{Items, Store, Version};
+use crate::mirror::{Deltas, Items, Known, Pair, Store};
 use crate::wire::backplane::{Message, Resume, SelfState};
 use crate::wire::lane::Validator;
 use crate::wire::session::OLDEST_VERSION;
@@ -67,6 +72,8 @@ pub const RETURN_GRACE: Duration = Duration::from_secs(2);
 pub const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 /// Requests that a returned server holds back until it knows which clients are still its own.
 pub const MAX_HELD_BACK: usize = 4096;
+/// Differences take at most one part in so many of the memory.
+const DELTA_SHARE: usize = 8;
 
 const _: () = assert!(TURN_INTERVAL.as_millis() * 4 < PAUSE.as_millis(), "a busy turn is no pause");
 
@@ -87,6 +94,9 @@ struct Pending {
     validator: Validator,
     /// Only the rest of a body is wanted.
     resume: Option<Resume>,
+    takes_deltas: bool,
+    /// It is one of many that share a reply.
+    batch: Option<batch::Place>,
 }
 
 /// One question to the source, and who waits for the answer.
@@ -94,7 +104,7 @@ struct Pending {
 struct Retrieval {
     key: Key,
     asked_at: Time,
-    known: Option<Arc<Version>>,
+    known: Option<Arc<Known>>,
     waiters: Vec<Pending>,
 }
 
@@ -110,6 +120,11 @@ pub struct Server {
     peers: BTreeMap<Name, Peer>,
     store: Store,
     items: Items,
+    deltas: Deltas,
+    /// Requests that wait for a difference to be made.
+    awaiting: HashMap<Pair, Vec<(Pending, answer::Fresh)>>,
+    batches: HashMap<u64, batch::PendingBatch>,
+    last_batch: u64,
     clients: clients::Clients<Record>,
     primary_clients: u64,
     counters: Counters,
@@ -146,7 +161,11 @@ impl Server {
             board: Board::default(),
             peers: BTreeMap::new(),
             store: Store::default(),
-            items: Items::new(config.memory),
+            items: Items::new(config.memory - config.memory / DELTA_SHARE),
+            deltas: Deltas::new(config.memory / DELTA_SHARE),
+            awaiting: HashMap::new(),
+            batches: HashMap::new(),
+            last_batch: 0,
             clients: clients::Clients::default(),
             primary_clients: 0,
             counters: Counters::default(),

@@ -6,14 +6,57 @@
 //! client's validator decide what goes out, and the mirror is made to hold that version, here first
 //! and then at the alternate, before the reply leaves.
 
+use super::answer::Fresh;
 use super::{ClientRole, Link, Output, Pending, Record, Retrieval, Retrieved, Server};
-use crate::mirror::decide;
+use crate::mirror::{Known, decide};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
-use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply};
-use crate::wire::{ClientId, Frame, FrameType, Key, Tag, Time};
+use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply, Validator};
+use crate::wire::{ClientId, Frame, FrameType, HeaderBlock, Key, Tag, Time};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What the source has.
+enum Found {
+    /// This version.
+    Fresh(Fresh),
+    /// An item that is too large to be kept.
+    Unmirrored { headers: HeaderBlock, length: u64 },
+    /// No such item.
+    NotFound,
+    /// Something that the client may not have.
+    Refused(String),
+    /// Nothing that it can give now.
+    Failed(String),
+}
+
+impl Pending {
+    /// A GET without validator, of a slot and its key.
+    pub(super) fn new(
+        now: Time,
+        link: &Link,
+        forward: &Forward,
+        (inner_id, asked): (u64, Option<(u64, u64)>),
+        (slot, key): (u64, Key),
+    ) -> Self {
+        Self {
+            link: link.clone(),
+            request_id: forward.request_id,
+            client: forward.client,
+            asked,
+            standby: forward.how == How::Standby,
+            deadline: now + Duration::from_millis(forward.deadline_ms),
+            inner_id,
+            slot,
+            key,
+            validator: Validator::None,
+            resume: None,
+            takes_deltas: forward.takes_deltas,
+            batch: None,
+        }
+    }
+}
 
 impl Server {
     /// Serves a request of a client whose mirror is here.
@@ -31,21 +74,27 @@ impl Server {
         }
         let names_us = forward.primary.as_ref().is_none_or(|name| *name == self.config.name);
         let asked = names_us.then_some((forward.term, forward.change));
-        let refuse = |server: &mut Self, outcome| {
+        let answer = |server: &mut Self, outcome| {
             let asked = (forward.request_id, &forward.client, asked);
             server.send_reply(link, asked, Reply { request_id: inner_id, outcome }, None);
         };
-        if forward.inner.kind() == FrameType::Call {
-            return self.serve_call(link, forward, inner_id, asked);
+        match forward.inner.kind() {
+            FrameType::Call => return self.serve_call(link, forward, inner_id, asked),
+            FrameType::Batch => return self.serve_batch(now, link, forward, inner_id, asked),
+            FrameType::Inventory => {
+                let outcome = self.serve_inventory(forward);
+                return answer(self, outcome);
+            }
+            _ => {}
         }
         let get = match Self::read_get(&forward.inner) {
             Ok(get) => get,
-            Err(outcome) => return refuse(self, outcome),
+            Err(outcome) => return answer(self, outcome),
         };
         if get.slot >= self.config.slots {
             let limit = self.config.slots;
             let text = format!("slot {} is beyond the limit of {limit} slots", get.slot);
-            return refuse(self, Outcome::error(ErrorCode::Malformed, text));
+            return answer(self, Outcome::error(ErrorCode::Malformed, text));
         }
         let whole = forward.resume.is_none();
         if whole && let Some((by, tag)) = self.current_copy(now, &forward.client, &get) {
@@ -54,25 +103,22 @@ impl Server {
             return self.send_reply(link, asked, reply, Some(by));
         }
         let Some(key) = self.resolve_key(forward, &get) else {
-            return refuse(self, Outcome::UnknownSlot);
+            return answer(self, Outcome::UnknownSlot);
         };
         let pending = Pending {
-            link: link.clone(),
-            request_id: forward.request_id,
-            client: forward.client,
-            asked,
-            standby,
-            deadline: now + Duration::from_millis(forward.deadline_ms),
-            inner_id,
-            slot: get.slot,
-            key,
             validator: get.validator,
             resume: forward.resume,
+            ..Pending::new(now, link, forward, (inner_id, asked), (get.slot, key))
         };
+        self.find_fresh(now, pending);
+    }
+
+    /// Goes on with the fresh version, from the source if need be.
+    pub(super) fn find_fresh(&mut self, now: Time, pending: Pending) {
         match self.items.current(&pending.key, now) {
-            Some((version, tag)) => {
-                let version = Arc::clone(version);
-                self.finish_with_version(&pending, &version, tag);
+            Some((known, tag)) => {
+                let fresh = Fresh { known: Arc::clone(known), tag, body: None };
+                self.finish_with_version(now, pending, fresh);
             }
             None => self.retrieve(now, pending),
         }
@@ -90,8 +136,8 @@ impl Server {
         if get.key.as_ref().is_some_and(|key| key != held.key) {
             return None;
         }
-        let (version, tag) = self.items.current(held.key, now)?;
-        let fresh = version.fingerprint();
+        let (known, tag) = self.items.current(held.key, now)?;
+        let fresh = known.fingerprint();
         let verdict = decide(held.version, &get.validator, fresh);
         let settled = held.version == Some(fresh) && !verdict.drifted;
         Some((verdict.use_cached.filter(|_| settled)?, tag))
@@ -101,9 +147,6 @@ impl Server {
         match inner.kind() {
             FrameType::Get => Get::decode(inner.payload())
                 .map_err(|error| Outcome::error(ErrorCode::Malformed, error.to_string())),
-            FrameType::Batch => {
-                Err(Outcome::error(ErrorCode::NotSupported, "not supported by this version"))
-            }
             other => {
                 let text = format!("{other:?} is not a request");
                 Err(Outcome::error(ErrorCode::Malformed, text))
@@ -130,14 +173,28 @@ impl Server {
         }
     }
 
+    /// Asks the source, or joins those who are about to.
     fn retrieve(&mut self, now: Time, pending: Pending) {
         if let Some(ticket) = self.joinable.get(&pending.key) {
             self.retrievals[*ticket].waiters.push(pending);
             return;
         }
+        let known = self.items.known(&pending.key);
+        self.ask_source(now, pending, known);
+    }
+
+    /// The same for the bytes, also where the version is known.
+    pub(super) fn retrieve_whole(&mut self, now: Time, pending: Pending) {
+        let ticket = self.joinable.get(&pending.key);
+        match ticket.filter(|ticket| self.retrievals[**ticket].known.is_none()) {
+            Some(ticket) => self.retrievals[*ticket].waiters.push(pending),
+            None => self.ask_source(now, pending, None),
+        }
+    }
+
+    fn ask_source(&mut self, now: Time, pending: Pending, known: Option<Arc<Known>>) {
         self.counters.retrievals += 1;
         let key = pending.key.clone();
-        let known = self.items.find(&key);
         let retrieval = Retrieval {
             key: key.clone(),
             asked_at: now,
@@ -161,34 +218,59 @@ impl Server {
         let Some(retrieval) = self.retrievals.try_remove(ticket as usize) else {
             return;
         };
-        let retrieved = match retrieved {
-            Retrieved::Unchanged => match &retrieval.known {
-                Some(known) => Retrieved::Version(Arc::clone(known)),
-                None => Retrieved::Failed("it called an unknown item unchanged".into()),
-            },
-            other => other,
-        };
-        match &retrieved {
-            Retrieved::Version(version) if version.is_shareable() => {
-                let fresh_until = retrieval.asked_at + fresh_for;
-                self.items.insert(&retrieval.key, Arc::clone(version), fresh_until);
-            }
-            _ => self.items.remove(&retrieval.key),
-        }
+        let found = self.take_answer(&retrieval, retrieved, retrieval.asked_at + fresh_for);
         // What was made for one reader is not for those who joined: they ask for their own.
-        let for_one = match &retrieved {
-            Retrieved::Version(version) => !version.is_shareable(),
-            Retrieved::Unmirrored { .. } => true,
+        let for_one = match &found {
+            Found::Fresh(fresh) => !fresh.known.is_shareable(),
+            Found::Unmirrored { .. } => true,
             _ => false,
         };
         let mut waiters = retrieval.waiters.into_iter();
         let now_served = if for_one { 1 } else { usize::MAX };
         for pending in waiters.by_ref().take(now_served) {
-            self.finish(now, pending, ticket, &retrieved);
+            self.finish(now, pending, ticket, &found);
         }
         for pending in waiters {
             self.retrieve_alone(now, pending);
         }
+    }
+
+    /// Keeps what the source answered, as far as it may be kept.
+    fn take_answer(
+        &mut self,
+        retrieval: &Retrieval,
+        retrieved: Retrieved,
+        fresh_until: Time,
+    ) -> Found {
+        let key = &retrieval.key;
+        let found = match (retrieved, &retrieval.known) {
+            (Retrieved::Version(version), _) if version.is_shareable() => {
+                let body = self.items.insert(key, &version, fresh_until);
+                return Found::Fresh(self.fresh(key, version.known(), Some(body)));
+            }
+            (Retrieved::Unchanged, Some(known)) => {
+                self.items.renew(key, known, fresh_until);
+                return Found::Fresh(self.fresh(key, known, None));
+            }
+            (Retrieved::Version(version), _) => {
+                Found::Fresh(self.fresh(key, version.known(), Some(version.body().clone())))
+            }
+            (Retrieved::Unmirrored { headers, length }, _) => Found::Unmirrored { headers, length },
+            (Retrieved::NotFound, _) => Found::NotFound,
+            (Retrieved::Refused(text), _) => Found::Refused(text),
+            (Retrieved::Failed(text), _) => Found::Failed(text),
+            (Retrieved::Unchanged, None) => {
+                Found::Failed("it called an unknown item unchanged".into())
+            }
+        };
+        self.items.remove(key);
+        found
+    }
+
+    fn fresh(&self, key: &Key, known: &Arc<Known>, body: Option<Bytes>) -> Fresh {
+        let tag = self.items.tag(key, known);
+        let tag = tag.unwrap_or_else(|| key.tag(&known.fingerprint().digest));
+        Fresh { known: Arc::clone(known), tag, body }
     }
 
     fn retrieve_alone(&mut self, now: Time, pending: Pending) {
@@ -196,14 +278,23 @@ impl Server {
         self.retrieve(now, pending);
     }
 
-    fn finish(&mut self, now: Time, pending: Pending, ticket: u64, retrieved: &Retrieved) {
+    /// The fresh version of a request has come, after a while.
+    pub(super) fn finish_fresh(&mut self, now: Time, pending: Pending, fresh: Fresh) {
+        self.finish(now, pending, u64::MAX, &Found::Fresh(fresh));
+    }
+
+    fn finish(&mut self, now: Time, pending: Pending, ticket: u64, found: &Found) {
         if now > pending.deadline {
+            self.leave_out(&pending);
             return self.replicate_binding(&pending);
         }
         let owned = self.clients.get(&pending.client);
         let serves = |record: &&Record| pending.standby || record.role == ClientRole::Primary;
         let Some(record) = owned.filter(serves) else {
             // The client was released, or handed over, while the source was asked.
+            if let Some(place) = pending.batch {
+                return self.refuse_batch(place);
+            }
             let known = self.known_assignment(&pending.client);
             let message = Message::NotOwner { request_id: pending.request_id, known };
             return self.send(&pending.link, message);
@@ -211,13 +302,11 @@ impl Server {
         // The slot may have got another key meanwhile; then its entry is not this request's.
         let held = self.store.held(&record.mirror, pending.slot);
         let bound = held.is_some_and(|held| held.key == &pending.key);
-        match retrieved {
-            Retrieved::Version(fresh) => {
-                let cached = self.items.tag(&pending.key, fresh);
-                let tag = cached.unwrap_or_else(|| pending.key.tag(&fresh.fingerprint().digest));
-                self.finish_with_version(&pending, fresh, tag);
-            }
-            Retrieved::Unmirrored { headers, length } => {
+        match found {
+            Found::Fresh(fresh) => self.finish_with_version(now, pending, fresh.clone()),
+            // The client asks for each of these by itself, and is told then.
+            _ if pending.batch.is_some() => self.leave_out(&pending),
+            Found::Unmirrored { headers, length } => {
                 self.forget_version(&pending, bound);
                 let body = Body::Unmirrored { length: *length };
                 let outcome = Outcome::Full { tag: Tag([0; 16]), headers: headers.clone(), body };
@@ -229,19 +318,18 @@ impl Server {
                     ticket,
                 });
             }
-            Retrieved::NotFound => {
+            Found::NotFound => {
                 self.forget_version(&pending, bound);
                 self.reply_pending(&pending, Outcome::NotFound, None);
             }
-            Retrieved::Refused(text) => {
+            Found::Refused(text) => {
                 self.forget_version(&pending, bound);
                 self.reply_pending(&pending, Outcome::error(ErrorCode::Refused, text), None);
             }
-            Retrieved::Failed(text) => {
+            Found::Failed(text) => {
                 self.replicate_binding(&pending);
                 self.reply_pending(&pending, Outcome::error(ErrorCode::Source, text), None);
             }
-            Retrieved::Unchanged => unreachable!("handle_retrieved replaced it by the version"),
         }
     }
 }

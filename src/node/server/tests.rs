@@ -134,6 +134,7 @@ fn get(client: ClientId, how: How, epoch: Epoch) -> Message {
     let inner = Get { request_id: 5, slot: 0, key, validator: Validator::None }.encode();
     Message::Forward(Forward {
         resume: None,
+        takes_deltas: true,
         request_id: 7,
         client,
         term: epoch.term,

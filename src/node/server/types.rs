@@ -1,6 +1,6 @@
 //! What goes into a server, and what comes out.
 
-use crate::mirror::Version;
+use crate::mirror::{Known, Pair, Version};
 use crate::node::Planted;
 use crate::wire::backplane::{Message, UseCachedBy};
 use crate::wire::lane::Reply;
@@ -87,16 +87,16 @@ pub enum Output {
         /// The reply for the client.
         reply: Box<Reply>,
     },
-    /// Send a version's bytes on a stream of their own.
+    /// Send bytes on a stream of their own.
     SendBody {
         /// To which router.
         to: Link,
         /// The router's number for the request.
         request_id: u64,
-        /// Whose bytes.
-        version: Arc<Version>,
-        /// The first of them.
+        /// The place of the first byte in what the reply announced.
         offset: u64,
+        /// The bytes, in order.
+        pieces: Vec<Bytes>,
     },
     /// Send the bytes of an unmirrored item, from where the retrieval left them.
     SendUnmirrored {
@@ -109,14 +109,15 @@ pub enum Output {
         /// The retrieval that found it.
         ticket: u64,
     },
-    /// Send the bytes that a call brought back on a stream of their own.
-    SendAnswer {
-        /// To which router.
-        to: Link,
-        /// The router's number for the request.
-        request_id: u64,
-        /// The bytes.
-        body: Bytes,
+    /// Make the difference between two versions, off the event loop, and hand it to
+    /// [`Server::handle_difference`](super::Server::handle_difference).
+    Differ {
+        /// Repeated in the answer.
+        pair: Pair,
+        /// The bytes of the old version.
+        old: Bytes,
+        /// The bytes of the new one.
+        new: Bytes,
     },
     /// Have the source execute a call, once, and hand what came of it to
     /// [`Server::handle_called`](super::Server::handle_called).
@@ -134,7 +135,7 @@ pub enum Output {
         /// What.
         key: Key,
         /// The version that is here already.
-        known: Option<Arc<Version>>,
+        known: Option<Arc<Known>>,
     },
 }
 
@@ -144,7 +145,7 @@ pub enum Retrieved {
     /// The known version is the current one.
     Unchanged,
     /// This is the current version.
-    Version(Arc<Version>),
+    Version(Version),
     /// The item is too large to be kept; the shell has it open under the ticket.
     Unmirrored {
         /// Its headers.
@@ -217,6 +218,18 @@ pub enum ClientRole {
 pub struct Counters {
     /// Mirror entries that a validator proved wrong.
     pub drifted_entries: u64,
+    /// Requests answered by a difference.
+    pub deltas: u64,
+    /// Bytes of these differences.
+    pub delta_bytes: u64,
+    /// Bytes of what they stand for.
+    pub delta_full_bytes: u64,
+    /// Requests about many slots.
+    pub batches: u64,
+    /// Slots that they were told are unchanged.
+    pub batched_unchanged: u64,
+    /// Entries of mirrors that clients told of, because they were not known any more.
+    pub listed_entries: u64,
     /// Retrievals asked of the source.
     pub retrievals: u64,
     /// Calls that the source was given.
@@ -229,6 +242,12 @@ impl Counters {
     /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Self) {
         self.drifted_entries += other.drifted_entries;
+        self.deltas += other.deltas;
+        self.delta_bytes += other.delta_bytes;
+        self.delta_full_bytes += other.delta_full_bytes;
+        self.batches += other.batches;
+        self.batched_unchanged += other.batched_unchanged;
+        self.listed_entries += other.listed_entries;
         self.retrievals += other.retrievals;
         self.calls += other.calls;
         self.misdirected_requests += other.misdirected_requests;

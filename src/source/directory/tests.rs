@@ -89,6 +89,7 @@ impl Tree {
 }
 
 async fn ask(directory: &Directory, key: &str, known: Option<&Version>) -> Retrieved {
+    let known = known.map(|version| version.known().as_ref());
     directory.retrieve(&key.parse().unwrap(), known).await.unwrap()
 }
 

@@ -45,6 +45,8 @@ pub struct Forward {
     pub former: Vec<Name>,
     /// Given if only the rest of a body is wanted.
     pub resume: Option<Resume>,
+    /// The client understands a DELTA. Version 3.
+    pub takes_deltas: bool,
     /// The client's frame, as it came.
     pub inner: Frame,
 }
@@ -70,9 +72,12 @@ pub enum UseCachedBy {
     Strong = 3,
 }
 
+/// The flag beside the title that says that the client understands a DELTA.
+const TAKES_DELTAS: u8 = 0x10;
+
 impl How {
-    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(match reader.byte("title")? {
+    fn decode(title: u8) -> Result<Self, DecodeError> {
+        Ok(match title {
             0 => Self::Known,
             1 => Self::Assign,
             2 => Self::HandedOn,
@@ -108,11 +113,16 @@ impl Forward {
             self.client.encode(out);
             encode_counters((self.term, self.change), out);
             out.put_u8(0);
-            out.put_u8(self.how as u8);
+            out.put_u8(self.title());
             put::varint(out, self.deadline_ms);
             out.put_u8(0);
             out.put_slice(inner);
         })
+    }
+
+    /// The title and its flag.
+    fn title(&self) -> u8 {
+        self.how as u8 | if self.takes_deltas { TAKES_DELTAS } else { 0 }
     }
 
     /// The type of the frame that carries it.
@@ -130,7 +140,7 @@ impl Forward {
         self.client.encode(out);
         encode_counters((self.term, self.change), out);
         Name::encode_option(self.primary.as_ref(), out);
-        out.put_u8(self.how as u8);
+        out.put_u8(self.title());
         put::varint(out, self.deadline_ms);
         encode_former(&self.former, out);
     }
@@ -146,16 +156,19 @@ impl Forward {
         let request_id = reader.varint("request id", MAX_VARINT)?;
         let client = ClientId::decode(reader)?;
         let (term, change) = decode_counters(reader)?;
+        let primary = Name::decode_option(reader)?;
+        let title = reader.byte("title")?;
         Ok(Self {
             request_id,
             client,
             term,
             change,
-            primary: Name::decode_option(reader)?,
-            how: How::decode(reader)?,
+            primary,
+            how: How::decode(title & !TAKES_DELTAS)?,
             deadline_ms: reader.varint("deadline", MAX_VARINT)?,
             former: decode_former(reader)?,
             resume,
+            takes_deltas: title & TAKES_DELTAS != 0,
             inner: Frame::read(reader, MAX_PAYLOAD)?,
         })
     }

@@ -4,7 +4,13 @@ use super::{Forward, Status, UseCachedBy};
 use crate::wire::codec::DecodeError;
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use crate::wire::gather::Gather;
-use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name};
+use crate::wire::types::{Assignment, ClientId, Digest, Epoch, Fingerprint, Key, Name};
+use bytes::Bytes;
+
+/// Bytes in one PULLED, at the most.
+pub const MAX_PULLED: usize = 16 * 1024;
+/// The first protocol version with PULL.
+pub const PULL_VERSION: u64 = 3;
 
 /// Which mirror a server holds of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +196,25 @@ pub enum Message {
         /// What there is.
         holds: Holds,
     },
+    /// Send the bytes of this version, from this one on. Version 3.
+    Pull {
+        /// Repeated in the answer.
+        number: u64,
+        /// Which version.
+        digest: Digest,
+        /// The first byte that is wanted.
+        offset: u64,
+    },
+    /// Some of the bytes, or word that they are not here any more. Version 3.
+    Pulled {
+        /// From the question.
+        number: u64,
+        /// The place of the first byte in the version.
+        offset: u64,
+        /// None where the version is not here; the last piece is the one that is shorter than
+        /// [`MAX_PULLED`].
+        bytes: Option<Bytes>,
+    },
     /// Are you there?
     Ping {
         /// Repeated in the answer.
@@ -231,6 +256,8 @@ impl Message {
             Self::Settled { .. } => FrameType::Settled,
             Self::WhoHolds { .. } => FrameType::WhoHolds,
             Self::Holds { .. } => FrameType::Holds,
+            Self::Pull { .. } => FrameType::Pull,
+            Self::Pulled { .. } => FrameType::Pulled,
             Self::Ping { .. } => FrameType::Ping,
             Self::Pong { .. } => FrameType::Pong,
             Self::Cancel { .. } => FrameType::Cancel,
@@ -242,6 +269,7 @@ impl Message {
         match self {
             Self::MirrorAck { .. } | Self::HandOver { .. } | Self::HandedOver { .. } => 2,
             Self::Holds { holds: Holds::Released(_), .. } => Holds::RELEASED_SINCE,
+            Self::Pull { .. } | Self::Pulled { .. } => PULL_VERSION,
             _ => 1,
         }
     }

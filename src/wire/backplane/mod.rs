@@ -13,8 +13,8 @@ pub use gossip::{
     MemberUpdate,
 };
 pub use hello::{Purpose, Role, ServerHello};
-pub use message::{Holding, Holds, Message};
-pub use payload::{answer_reserved, gather_reply, use_cached_frame};
+pub use message::{Holding, Holds, MAX_PULLED, Message, PULL_VERSION};
+pub use payload::{gather_reply, use_cached_frame};
 pub use status::{MAX_ADDRESS, SelfState, Status};
 
 /// The ALPN of the backplane.

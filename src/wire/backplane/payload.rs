@@ -1,12 +1,12 @@
 //! How the fields of each [`Message`] are written and read.
 
 use super::forward::{decode_former, encode_former};
-use super::{Forward, Holding, Holds, Message, Status, UseCachedBy};
+use super::{Forward, Holding, Holds, MAX_PULLED, Message, Status, UseCachedBy};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use crate::wire::gather::Gather;
-use crate::wire::lane::{ErrorCode, MAX_SLOTS, Outcome, Reply};
-use crate::wire::types::{Assignment, ClientId, Epoch, Fingerprint, Key, Name, Tag};
+use crate::wire::lane::{MAX_SLOTS, Reply};
+use crate::wire::types::{Assignment, ClientId, Digest, Epoch, Fingerprint, Key, Name, Tag};
 use bytes::{BufMut, Bytes, BytesMut};
 
 impl Message {
@@ -62,6 +62,19 @@ impl Message {
             | Self::Released { client, epoch } => {
                 client.encode(out);
                 epoch.encode(out);
+            }
+            Self::Pull { number, digest, offset } => {
+                put::varint(out, *number);
+                digest.encode(out);
+                put::varint(out, *offset);
+            }
+            Self::Pulled { number, offset, bytes } => {
+                put::varint(out, *number);
+                put::varint(out, *offset);
+                out.put_u8(u8::from(bytes.is_some()));
+                if let Some(bytes) = bytes {
+                    put::bytes(out, bytes, MAX_PULLED);
+                }
             }
             Self::Returned { round: number }
             | Self::Settled { round: number }
@@ -127,6 +140,12 @@ impl Message {
                 client: ClientId::decode(reader)?,
             },
             FrameType::Holds => Self::decode_holds(reader)?,
+            FrameType::Pull => Self::Pull {
+                number: number(reader, "number")?,
+                digest: Digest::decode(reader)?,
+                offset: number(reader, "offset")?,
+            },
+            FrameType::Pulled => Self::decode_pulled(reader)?,
             FrameType::Ping => Self::Ping { number: number(reader, "number")? },
             FrameType::Pong => Self::Pong { number: number(reader, "number")? },
             FrameType::Cancel => Self::Cancel { request_id: number(reader, "request id")? },
@@ -191,6 +210,20 @@ impl Message {
             }
         };
         Ok(Self::Mirror { client, epoch, sequence, slot, key, version })
+    }
+
+    fn decode_pulled(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let number = reader.varint("number", MAX_VARINT)?;
+        let offset = reader.varint("offset", MAX_VARINT)?;
+        let bytes = match reader.byte("presence of bytes")? {
+            0 => None,
+            1 => Some(reader.bytes("bytes", MAX_PULLED)?),
+            found => {
+                let what = "presence of bytes";
+                return Err(DecodeError::Unknown { what, found: found.into() });
+            }
+        };
+        Ok(Self::Pulled { number, offset, bytes })
     }
 
     fn decode_holds(reader: &mut Reader) -> Result<Self, DecodeError> {
@@ -289,20 +322,4 @@ pub fn gather_reply(
     if let Some(shared) = shared {
         out.share(shared.clone());
     }
-}
-
-/// The answer to a backplane frame that is reserved for a later version (PULL): REPLY
-/// with ERROR, not supported. `None` for a frame of any other type.
-///
-/// # Errors
-/// A reserved frame that does not even hold the request id that it starts with.
-pub fn answer_reserved(frame: &Frame) -> Result<Option<Message>, DecodeError> {
-    let text = match frame.kind() {
-        FrameType::Pull => "PULL is reserved for a later version of the backplane",
-        _ => return Ok(None),
-    };
-    let request_id = frame.request_id()?;
-    let outcome = Outcome::error(ErrorCode::NotSupported, text);
-    let inner = Reply { request_id, outcome }.encode();
-    Ok(Some(Message::Reply { request_id, assignment: None, by: None, inner }))
 }

@@ -15,6 +15,7 @@ pub enum FrameType {
     Get = 0x10,
     Batch = 0x11,
     Call = 0x12,
+    Inventory = 0x13,
 
     UseCached = 0x20,
     Full = 0x21,
@@ -26,6 +27,7 @@ pub enum FrameType {
     Error = 0x27,
     BatchReply = 0x28,
     CallReply = 0x29,
+    Noted = 0x2a,
 
     Body = 0x30,
 
@@ -56,13 +58,14 @@ pub enum FrameType {
     Resume = 0x58,
     HandedOver = 0x5a,
     MirrorAck = 0x5b,
+    Pulled = 0x5c,
 
     Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 46] = {
+    pub const ALL: [Self; 49] = {
         use FrameType::*;
         [
             Hello,
@@ -72,6 +75,7 @@ impl FrameType {
             Get,
             Batch,
             Call,
+            Inventory,
             UseCached,
             Full,
             Delta,
@@ -82,6 +86,7 @@ impl FrameType {
             Error,
             BatchReply,
             CallReply,
+            Noted,
             Body,
             ServerHello,
             ServerWelcome,
@@ -110,6 +115,7 @@ impl FrameType {
             Resume,
             HandedOver,
             MirrorAck,
+            Pulled,
             Gossip,
         ]
     };

@@ -114,13 +114,24 @@ pub fn has_streamed_body(frame: &Frame) -> bool {
         reader.varint("request id", MAX_VARINT)?;
         match frame.kind() {
             FrameType::Full => drop(reader.array::<16>("tag")?),
+            FrameType::Delta => drop(reader.array::<32>("tag and base")?),
+            FrameType::BatchReply => {}
             _ => drop(reader.array::<2>("status")?),
         }
-        reader.bytes("header block", MAX_HEADER_BLOCK)?;
+        // Of a batch, the bitmap.
+        reader.skip("header block", MAX_HEADER_BLOCK)?;
+        match frame.kind() {
+            FrameType::Delta => drop(reader.varint("length", MAX_VARINT)?),
+            FrameType::BatchReply => drop(reader.array::<16>("hash")?),
+            _ => {}
+        }
         reader.byte("body kind")
     };
-    matches!(frame.kind(), FrameType::Full | FrameType::CallReply)
-        && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
+    let has_body = matches!(
+        frame.kind(),
+        FrameType::Full | FrameType::Delta | FrameType::BatchReply | FrameType::CallReply
+    );
+    has_body && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
 }
 
 /// The version whose bytes a FULL reply announces on a stream of their own. `None` where they

@@ -1,12 +1,13 @@
 //! What clients are answered.
 
+use super::batch::{MAX_BATCH, Unchanged};
 use super::body::Body;
 use super::call::{MAX_STATUS, MIN_STATUS, decode_status};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_ERROR_TEXT, MAX_PAYLOAD};
 use crate::wire::gather::MIN_SHARED;
 use crate::wire::headers::HeaderBlock;
-use crate::wire::types::Tag;
+use crate::wire::types::{Digest, Tag};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Why a request failed, as a number that programs can act on.
@@ -42,6 +43,30 @@ pub enum Outcome {
         /// Its bytes.
         body: Body,
     },
+    /// The fresh version, as a difference to the one that the client holds. Version 3.
+    Delta {
+        /// The version that is meant.
+        tag: Tag,
+        /// The version that it is a difference to.
+        base: Digest,
+        /// The headers of the fresh version.
+        headers: HeaderBlock,
+        /// How many bytes the fresh version has.
+        length: u64,
+        /// The difference: one zstd frame with the held bytes as its prefix.
+        body: Body,
+    },
+    /// What became of the slots of a BATCH. Version 3.
+    Batch {
+        /// Which of them hold the fresh version.
+        unchanged: Unchanged,
+        /// Stands for these versions: [`UnchangedHash`](super::UnchangedHash).
+        hash: Digest,
+        /// Replies about others: [`BatchRest`](super::BatchRest).
+        rest: Body,
+    },
+    /// The mirror holds what INVENTORY said. Version 3.
+    Noted,
     /// The source executed a CALL, and this is its answer. Never mirrored, never cached.
     Called {
         /// What came of it, as in HTTP: 200 to 999.
@@ -106,11 +131,13 @@ impl Outcome {
     }
 
     /// The bytes that travel in the frame.
-    fn inline_body(&self) -> &[u8] {
+    fn inline_body(&self) -> Option<&Bytes> {
         match self {
             Self::Full { body: Body::Inline(bytes), .. }
-            | Self::Called { body: Body::Inline(bytes), .. } => bytes,
-            _ => &[],
+            | Self::Delta { body: Body::Inline(bytes), .. }
+            | Self::Batch { rest: Body::Inline(bytes), .. }
+            | Self::Called { body: Body::Inline(bytes), .. } => Some(bytes),
+            _ => None,
         }
     }
 
@@ -119,6 +146,9 @@ impl Outcome {
         match self {
             Self::UseCached { .. } => FrameType::UseCached,
             Self::Full { .. } => FrameType::Full,
+            Self::Delta { .. } => FrameType::Delta,
+            Self::Batch { .. } => FrameType::BatchReply,
+            Self::Noted => FrameType::Noted,
             Self::Called { .. } => FrameType::CallReply,
             Self::NotFound => FrameType::NotFound,
             Self::UnknownSlot => FrameType::UnknownSlot,
@@ -134,19 +164,13 @@ impl Reply {
     pub fn encode(&self) -> Frame {
         Frame::build(self.outcome.frame_type(), MAX_PAYLOAD, |out| {
             self.encode_payload(out);
-            out.extend_from_slice(self.outcome.inline_body());
+            out.extend_from_slice(self.outcome.inline_body().map_or(&[], |body| body));
         })
     }
 
     /// The bytes that end the frame, if they are worth sharing instead of being copied.
     pub fn shared(&self) -> Option<&Bytes> {
-        match &self.outcome {
-            Outcome::Full { body: Body::Inline(bytes), .. }
-            | Outcome::Called { body: Body::Inline(bytes), .. } => {
-                (bytes.len() >= MIN_SHARED).then_some(bytes)
-            }
-            _ => None,
-        }
+        self.outcome.inline_body().filter(|bytes| bytes.len() >= MIN_SHARED)
     }
 
     /// Writes the frame behind what `out` holds, all but what [`Reply::shared`] gives.
@@ -155,7 +179,7 @@ impl Reply {
         Frame::append(out, self.outcome.frame_type(), MAX_PAYLOAD, rest, |out| {
             self.encode_payload(out);
             if rest == 0 {
-                out.extend_from_slice(self.outcome.inline_body());
+                out.extend_from_slice(self.outcome.inline_body().map_or(&[], |body| body));
             }
         });
     }
@@ -170,6 +194,20 @@ impl Reply {
                 headers.encode(out);
                 body.encode(out);
             }
+            Outcome::Delta { tag, base, headers, length, body } => {
+                assert!(!matches!(body, Body::Unmirrored { .. }), "a delta has a tag");
+                tag.encode(out);
+                base.encode(out);
+                headers.encode(out);
+                put::varint(out, *length);
+                body.encode(out);
+            }
+            Outcome::Batch { unchanged, hash, rest } => {
+                assert!(!matches!(rest, Body::Unmirrored { .. }), "a batch has no tag");
+                put::bytes(out, unchanged.as_bytes(), (MAX_BATCH / 8) as usize);
+                hash.encode(out);
+                rest.encode(out);
+            }
             Outcome::Called { status, headers, body } => {
                 assert!((MIN_STATUS..=MAX_STATUS).contains(status), "{status} is no final status");
                 assert!(!matches!(body, Body::Unmirrored { .. }), "an answer has no tag");
@@ -177,7 +215,7 @@ impl Reply {
                 headers.encode(out);
                 body.encode(out);
             }
-            Outcome::NotFound | Outcome::UnknownSlot | Outcome::FateUnknown => {}
+            Outcome::NotFound | Outcome::UnknownSlot | Outcome::FateUnknown | Outcome::Noted => {}
             Outcome::Busy { retry_after_ms } => put::varint(out, *retry_after_ms),
             Outcome::Error { code, text } => {
                 put::varint(out, *code as u64);
@@ -197,6 +235,19 @@ impl Reply {
                 headers: HeaderBlock::decode(&mut reader)?,
                 body: Body::decode(&mut reader)?,
             },
+            FrameType::Delta => Outcome::Delta {
+                tag: Tag::decode(&mut reader)?,
+                base: Digest::decode(&mut reader)?,
+                headers: HeaderBlock::decode(&mut reader)?,
+                length: reader.varint("length", MAX_VARINT)?,
+                body: Body::decode_mirrored(&mut reader)?,
+            },
+            FrameType::BatchReply => Outcome::Batch {
+                unchanged: Unchanged::decode(&mut reader)?,
+                hash: Digest::decode(&mut reader)?,
+                rest: Body::decode_mirrored(&mut reader)?,
+            },
+            FrameType::Noted => Outcome::Noted,
             FrameType::CallReply => Outcome::Called {
                 status: decode_status(&mut reader)?,
                 headers: HeaderBlock::decode(&mut reader)?,

@@ -373,6 +373,10 @@ impl World {
                     let welcome = welcome_frame_of(VERSION, limits);
                     self.client.handle_session_frame(&welcome, self.now);
                 }
+                Output::SendLane(frame) if frame.kind() == FrameType::Inventory => {
+                    let request_id = frame.request_id().unwrap();
+                    self.frames.push(LaneReply { request_id, outcome: Outcome::Noted }.encode());
+                }
                 Output::SendLane(frame) => {
                     let get = Get::decode(frame.payload()).unwrap();
                     let double = self.arriving.iter().any(|other| other.slot == get.slot);

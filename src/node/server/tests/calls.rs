@@ -20,6 +20,7 @@ fn forward(of: ClientId, how: How, epoch: Epoch, idempotent: bool) -> Forward {
         deadline_ms: 1000,
         former: Vec::new(),
         resume: None,
+        takes_deltas: true,
         inner: Call { request_id: 5, idempotent, key, headers, body }.encode(),
     }
 }
@@ -35,9 +36,9 @@ fn drained(server: &mut Server) -> (Vec<Message>, Vec<(u64, CallRequest)>, Vec<B
                 heard.push(Message::Reply { request_id, assignment, by, inner });
             }
             Output::Call { ticket, request } => calls.push((ticket, *request)),
-            Output::SendAnswer { to, request_id, body } => {
+            Output::SendBody { to, request_id, offset: 0, pieces } => {
                 assert_eq!((to, request_id), (ROUTER, 7));
-                bodies.push(body);
+                bodies.extend(pieces);
             }
             Output::Retrieve { .. } => panic!("a call retrieves nothing"),
             _ => {}

@@ -1,0 +1,234 @@
+//! Many slots in one request.
+//!
+//! Each slot of a BATCH is decided like a GET that says nothing of the client's copy. What is
+//! unchanged is a bit in the reply, and all that is called so is named by one hash; what has changed
+//! travels in the reply's body. What does not fit there, or cannot be told in a few bytes, is left
+//! out: neither bit nor body speak of it, the mirror stays as it was, and the client asks for it by
+//! itself.
+
+use super::{Link, Output, Pending, Server};
+use crate::mirror::decide;
+use crate::wire::backplane::{Forward, Message};
+use crate::wire::frame::MAX_INLINE_BODY;
+use crate::wire::gather::Gather;
+use crate::wire::lane::{
+    Batch, Body, ErrorCode, MAX_BATCH_REST, Outcome, Reply, Unchanged, UnchangedHash, Validator,
+};
+use crate::wire::{ClientId, Key, Tag, Time};
+use bytes::Bytes;
+
+/// What a reply costs in a batch beside its bytes, at the most: frame, tags, header block.
+const ENTRY: u64 = 8 * 1024;
+
+/// A place in a batch: which batch, and which of its slots.
+pub(super) type Place = (u64, usize);
+
+/// What became of a slot.
+#[derive(Debug)]
+enum Settled {
+    /// Nothing yet.
+    Open,
+    /// The client's copy is good.
+    Unchanged(Tag),
+    /// This is to be said of it.
+    Changed(Outcome, Option<Bytes>),
+    /// The client is to ask for it by itself.
+    LeftOut,
+}
+
+/// A batch between its frame and its reply.
+#[derive(Debug)]
+pub(super) struct PendingBatch {
+    link: Link,
+    request_id: u64,
+    client: ClientId,
+    asked: Option<(u64, u64)>,
+    inner_id: u64,
+    slots: Vec<(u64, Settled)>,
+    open: usize,
+    /// Bytes that are to travel in the reply's body, at the most.
+    rest: u64,
+}
+
+impl Server {
+    pub(super) fn serve_batch(
+        &mut self,
+        now: Time,
+        link: &Link,
+        forward: &Forward,
+        inner_id: u64,
+        asked: Option<(u64, u64)>,
+    ) {
+        let (request_id, client) = (forward.request_id, forward.client);
+        let slots = self.config.slots;
+        let batch = Batch::decode(forward.inner.payload()).map_err(|error| error.to_string());
+        let batch = batch.and_then(|batch| match batch.slots().last() {
+            Some(slot) if slot >= slots => {
+                Err(format!("slot {slot} is beyond the limit of {slots} slots"))
+            }
+            _ => Ok(batch),
+        });
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(text) => {
+                let outcome = Outcome::error(ErrorCode::Malformed, text);
+                let reply = Reply { request_id: inner_id, outcome };
+                return self.send_reply(link, (request_id, &client, asked), reply, None);
+            }
+        };
+        self.counters.batches += 1;
+        self.last_batch += 1;
+        let number = self.last_batch;
+        let settled: Vec<_> = batch.slots().map(|slot| (slot, Settled::Open)).collect();
+        self.batches.insert(
+            number,
+            PendingBatch {
+                link: link.clone(),
+                request_id,
+                client,
+                asked,
+                inner_id,
+                open: settled.len(),
+                slots: settled,
+                rest: 0,
+            },
+        );
+        for (place, slot) in batch.slots().enumerate() {
+            match self.find_in_batch(now, &client, slot) {
+                Found::Nothing => self.settle_in_batch((number, place), Outcome::UnknownSlot, None),
+                Found::Current(tag) => {
+                    self.settle_in_batch((number, place), Outcome::UseCached { tag }, None);
+                }
+                Found::Key(key) => {
+                    let pending = Pending {
+                        batch: Some((number, place)),
+                        ..Pending::new(now, link, forward, (inner_id, asked), (slot, key))
+                    };
+                    self.find_fresh(now, pending);
+                }
+            }
+        }
+    }
+
+    /// What is known of a slot without asking anybody.
+    fn find_in_batch(&mut self, now: Time, client: &ClientId, slot: u64) -> Found {
+        let record = self.clients.get(client);
+        let Some(held) = record.and_then(|record| self.store.held(&record.mirror, slot)) else {
+            return Found::Nothing;
+        };
+        let Some((known, tag)) = self.items.current(held.key, now) else {
+            return Found::Key(held.key.clone());
+        };
+        let verdict = decide(held.version, &Validator::None, known.fingerprint());
+        match verdict.use_cached {
+            Some(_) => Found::Current(tag),
+            None => Found::Key(held.key.clone()),
+        }
+    }
+
+    /// Whether so many bytes more can travel in the body of the batch that a request is part of.
+    pub(super) fn has_room_in_batch(&self, pending: &Pending, bytes: usize) -> bool {
+        let Some((number, _)) = pending.batch else {
+            return true;
+        };
+        let batch = self.batches.get(&number);
+        batch.is_some_and(|batch| batch.rest + ENTRY + bytes as u64 <= MAX_BATCH_REST)
+    }
+
+    /// A slot of a batch has its answer.
+    pub(super) fn settle_in_batch(&mut self, place: Place, outcome: Outcome, body: Option<Bytes>) {
+        self.settle(
+            place,
+            match outcome {
+                Outcome::UseCached { tag } => Settled::Unchanged(tag),
+                // Of errors only those are told that a client believes.
+                Outcome::Full { .. } | Outcome::Delta { .. } | Outcome::UnknownSlot => {
+                    Settled::Changed(outcome, body)
+                }
+                _ => Settled::LeftOut,
+            },
+        );
+    }
+
+    /// The client is to ask for the slot by itself, if this is one of a batch.
+    pub(super) fn leave_out(&mut self, pending: &Pending) {
+        if let Some(place) = pending.batch {
+            self.settle(place, Settled::LeftOut);
+        }
+    }
+
+    fn settle(&mut self, (number, place): Place, settled: Settled) {
+        let Some(batch) = self.batches.get_mut(&number) else {
+            return;
+        };
+        if let Settled::Changed(outcome, body) = &settled {
+            let inline = match outcome {
+                Outcome::Full { body: Body::Inline(bytes), .. }
+                | Outcome::Delta { body: Body::Inline(bytes), .. } => bytes.len(),
+                _ => 0,
+            };
+            batch.rest += ENTRY + (inline + body.as_ref().map_or(0, Bytes::len)) as u64;
+        }
+        batch.slots[place].1 = settled;
+        batch.open -= 1;
+        if batch.open == 0
+            && let Some(batch) = self.batches.remove(&number)
+        {
+            self.reply_to_batch(batch);
+        }
+    }
+
+    /// The client is not served here any more.
+    pub(super) fn refuse_batch(&mut self, (number, _): Place) {
+        if let Some(batch) = self.batches.remove(&number) {
+            let known = self.known_assignment(&batch.client);
+            let message = Message::NotOwner { request_id: batch.request_id, known };
+            self.send(&batch.link, message);
+        }
+    }
+
+    fn reply_to_batch(&mut self, batch: PendingBatch) {
+        let mut hash = UnchangedHash::default();
+        let mut rest = Gather::default();
+        let is_unchanged = |(_, settled): &(u64, Settled)| matches!(settled, Settled::Unchanged(_));
+        let unchanged = Unchanged::new(batch.slots.iter().map(is_unchanged));
+        for (slot, settled) in batch.slots {
+            match settled {
+                Settled::Unchanged(tag) => {
+                    self.counters.batched_unchanged += 1;
+                    hash.add(slot, &tag);
+                }
+                Settled::Changed(outcome, body) => {
+                    rest.push(&Reply { request_id: slot, outcome }.encode());
+                    body.into_iter().for_each(|body| rest.share(body));
+                }
+                Settled::LeftOut | Settled::Open => {}
+            }
+        }
+        let (length, mut pieces) = (rest.len(), Vec::new());
+        rest.take(&mut pieces);
+        let inline = length <= MAX_INLINE_BODY;
+        let body = match inline {
+            true => Body::Inline(pieces.concat().into()),
+            false => Body::Stream { length: length as u64 },
+        };
+        let outcome = Outcome::Batch { unchanged, hash: hash.finish(), rest: body };
+        let asked = (batch.request_id, &batch.client, batch.asked);
+        let reply = Reply { request_id: batch.inner_id, outcome };
+        self.send_reply(&batch.link, asked, reply, None);
+        if !inline {
+            let (to, request_id) = (batch.link, batch.request_id);
+            self.outputs.push_back(Output::SendBody { to, request_id, offset: 0, pieces });
+        }
+    }
+}
+
+/// What is known of a slot.
+enum Found {
+    /// No key.
+    Nothing,
+    /// The client's copy is good.
+    Current(Tag),
+    /// This key, and no more.
+    Key(Key),
+}
