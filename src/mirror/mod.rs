@@ -1,14 +1,17 @@
 //! Mirrors: what servers know of clients' caches, and the decision that they are for.
+//!
+//! The only unsafe code is in `arena/page.rs`, where payloads are written.
 
-#![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod arena;
 mod decision;
 mod interner;
 mod items;
 mod store;
 mod version;
 
+pub use arena::{Arena, MAX_PAYLOAD};
 pub use decision::{Verdict, decide};
 pub use items::Items;
 pub use store::{Held, Mirror, Store};
