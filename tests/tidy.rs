@@ -180,6 +180,9 @@ fn pure_modules_that_do_not_say_so_are_found() {
     let commented = format!("{deny}// {forbid}");
     assert!(complaints("src/wire/mod.rs", &commented).contains("#![forbid(unsafe_code)]"));
     assert_eq!(complaints("src/assign/mod.rs", deny), "", "the table needs unsafe code");
+    assert_eq!(complaints("src/mirror/mod.rs", deny), "", "and so does one file of the arena");
+    assert!(complaints("src/mirror/arena/mod.rs", "unsafe {}").contains("does not belong here"));
+    assert_eq!(complaints("src/mirror/arena/page.rs", "unsafe {}"), "");
     assert_eq!(complaints("src/net/mod.rs", ""), "", "shells are not pure");
     let taken_back = "#[allow(clippy::disallowed_types)]\nfn f() {}";
     assert!(complaints("src/wire/lane/a.rs", taken_back).contains("wire is pure"));

@@ -18,6 +18,11 @@ impl<T> Default for Clock<T> {
 }
 
 impl<T> Clock<T> {
+    /// Where the next value will be.
+    pub(super) fn next_place(&self) -> usize {
+        self.values.vacant_key()
+    }
+
     pub(super) fn insert(&mut self, value: T) -> usize {
         self.values.insert((value, false))
     }
@@ -36,6 +41,11 @@ impl<T> Clock<T> {
 
     pub(super) fn remove(&mut self, place: usize) -> T {
         self.values.remove(place).0
+    }
+
+    /// The same, where there may be none.
+    pub(super) fn take(&mut self, place: usize) -> Option<T> {
+        self.values.try_remove(place).map(|(value, _)| value)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,8 +1,10 @@
 //! Mirrors: what servers know of clients' caches, and the decision that they are for.
+//!
+//! The only unsafe code is in `arena/page.rs`, where payloads are written.
 
-#![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod arena;
 mod clock;
 mod decision;
 pub mod delta;
@@ -13,6 +15,7 @@ mod payloads;
 mod store;
 mod version;
 
+pub use arena::{Arena, MAX_PAYLOAD};
 pub use decision::{Verdict, decide};
 pub use deltas::{Deltas, Difference, Pair};
 pub use items::Items;
