@@ -11,14 +11,17 @@ use super::report::{self, Failure};
 use crate::net::client::{Client, ValidatorPolicy};
 use crate::wire::Key;
 use answers::{Answers, Outcome};
+use output::SinkConfig;
 use plan::Plan;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Gets that are open at one time.
 const IN_FLIGHT: usize = 64;
+/// The same, where they are asked about together.
+const TOGETHER: usize = 16_384;
 
 /// Get items from a router.
 ///
@@ -32,6 +35,7 @@ Examples:
   understudy get --cache ~/.cache/understudy /      the second time: use-cached
   understudy get --json --repeat 2 /items/1m.bin    what it took, twice
   understudy get --keys list.txt --output-dir out   many items, each in its file
+  understudy get --all --cache ~/.cache/understudy  refresh all that is in the cache
 
 Exit codes: 0 all were answered, 1 some were not found or failed, 2 asked wrongly.")]
 pub(super) struct Arguments {
@@ -46,6 +50,10 @@ pub(super) struct Arguments {
     /// Also gets the keys in this file, one a line; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Also gets everything that is in the cache, in one round trip; what came is summed up if
+    /// nothing else is written.
+    #[arg(long, requires = "cache", conflicts_with = "output")]
+    all: bool,
     /// Writes the item to this file.
     #[arg(long, value_name = "FILE", conflicts_with = "output_dir")]
     output: Option<PathBuf>,
@@ -103,13 +111,26 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 /// Gets everything, and writes it where it belongs.
 async fn fetch(plan: Plan, stdout: &mut impl Write) -> Result<Outcome, Failure> {
-    let Plan { config, keys, policy, sink, json, repeat } = plan;
+    let Plan { config, mut keys, all, policy, sink, json, repeat } = plan;
+    let sums_up = all && !json && sink == SinkConfig::Nowhere;
     let sink = sink.open()?;
     let client = Client::connect(config).await.map_err(unreachable)?;
-    let mut answers = Answers::new(stdout, sink, json, keys.len() as u64 * repeat);
+    if all {
+        let given: HashSet<_> = keys.iter().cloned().collect();
+        let cached = client.cached_keys().await.into_iter();
+        keys.extend(cached.filter(|key| !given.contains(key)));
+    }
+    let total = keys.len() as u64 * repeat;
+    let mut answers = Answers::new(stdout, sink, (json, sums_up), total);
     let mut result = Ok(true);
     for round in 1..=repeat {
-        result = fetch_once(&client, &keys, policy, &mut answers, round == repeat).await;
+        let wants_bytes = round == repeat;
+        result = match policy {
+            ValidatorPolicy::Auto => {
+                fetch_together(&client, &keys, &mut answers, wants_bytes).await
+            }
+            _ => fetch_once(&client, &keys, policy, &mut answers, wants_bytes).await,
+        };
         if !matches!(result, Ok(true)) {
             break;
         }
@@ -117,6 +138,24 @@ async fn fetch(plan: Plan, stdout: &mut impl Write) -> Result<Outcome, Failure> 
     // Whatever went wrong with the output, the cache is good.
     client.close().await;
     result.and_then(|_| answers.finish())
+}
+
+/// The same, where the client may ask about what it holds together.
+async fn fetch_together(
+    client: &Client,
+    keys: &[Key],
+    answers: &mut Answers<'_, impl Write>,
+    wants_bytes: bool,
+) -> Result<bool, Failure> {
+    for some in keys.chunks(TOGETHER) {
+        let pending = client.start_many(some.to_vec()).await;
+        for (key, pending) in some.iter().zip(pending) {
+            if !answers.take(key, pending.wait().await, wants_bytes)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Gets every key once. Returns whether standard output takes more.

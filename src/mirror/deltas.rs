@@ -7,8 +7,8 @@ use hashbrown::HashMap;
 
 /// What a difference costs beside its bytes, roughly; also one that was not worth it.
 const OVERHEAD: usize = 128;
-/// Differences that are made at one time, by one worker.
-const MAX_IN_WORK: usize = 4;
+/// Differences that are being made, or wait to be, for one worker.
+const MAX_IN_WORK: usize = 64;
 
 /// From which version to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use super::complain;
 use super::output::Sink;
 use crate::cli::report::Failure;
-use crate::net::client::{Answered, Details, Error};
+use crate::net::client::{Answered, Details, Error, ReplyKind};
 use crate::wire::Key;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -17,6 +17,32 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Outcome {
     /// Answers that were no item, and items that could not be written.
     pub(super) failed: u64,
+}
+
+/// What came of many items.
+#[derive(Debug, Default)]
+struct Sum {
+    unchanged: u64,
+    deltas: u64,
+    whole: u64,
+    wire_bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, answered: &Answered) {
+        let details = match &answered.result {
+            Ok(reply) => {
+                match reply.kind {
+                    ReplyKind::UseCached => self.unchanged += 1,
+                    ReplyKind::Delta => self.deltas += 1,
+                    ReplyKind::Full => self.whole += 1,
+                }
+                &reply.details
+            }
+            Err(failure) => &failure.details,
+        };
+        self.wire_bytes += details.wire_bytes;
+    }
 }
 
 /// A line of JSON. The names and their order are what programs rely on.
@@ -41,13 +67,22 @@ pub(super) struct Answers<'a, W> {
     stdout: &'a mut W,
     sink: Sink,
     json: bool,
+    /// What came is summed up at the end.
+    sum: Option<Sum>,
     outcome: Outcome,
     progress: Progress,
 }
 
 impl<'a, W: Write> Answers<'a, W> {
-    pub(super) fn new(stdout: &'a mut W, sink: Sink, json: bool, total: u64) -> Self {
-        Self { stdout, sink, json, outcome: Outcome::default(), progress: Progress::new(total) }
+    /// `json` has a line for each answer; `sums_up` has one at the end, for people.
+    pub(super) fn new(
+        stdout: &'a mut W,
+        sink: Sink,
+        (json, sums_up): (bool, bool),
+        total: u64,
+    ) -> Self {
+        let (sum, outcome) = (sums_up.then(Sum::default), Outcome::default());
+        Self { stdout, sink, json, sum, outcome, progress: Progress::new(total) }
     }
 
     /// Shows an answer, and writes its bytes if they are wanted. Returns whether to go on.
@@ -58,6 +93,9 @@ impl<'a, W: Write> Answers<'a, W> {
         wants_bytes: bool,
     ) -> Result<bool, Failure> {
         self.progress.step();
+        if let Some(sum) = &mut self.sum {
+            sum.add(&answered);
+        }
         let mut shown = Ok(());
         if self.json {
             let text = serde_json::to_string(&line(key, &answered)).expect("plain data");
@@ -85,6 +123,14 @@ impl<'a, W: Write> Answers<'a, W> {
     /// Ends it.
     pub(super) fn finish(mut self) -> Result<Outcome, Failure> {
         self.progress.clear();
+        if let Some(Sum { unchanged, deltas, whole, wire_bytes }) = &self.sum {
+            let failed = self.outcome.failed;
+            let text = format!(
+                "{unchanged} unchanged, {deltas} by a difference, {whole} whole, {failed} not \
+                 found or failed; {wire_bytes} bytes both ways"
+            );
+            written(writeln!(self.stdout, "{text}"))?;
+        }
         written(self.stdout.flush())?;
         Ok(self.outcome)
     }

@@ -12,8 +12,10 @@ use std::io::Read;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) config: ClientConfig,
-    /// At least one.
+    /// At least one, unless all that is in the cache is wanted.
     pub(super) keys: Vec<Key>,
+    /// Also all that is in the cache.
+    pub(super) all: bool,
     pub(super) policy: ValidatorPolicy,
     pub(super) sink: SinkConfig,
     pub(super) json: bool,
@@ -26,8 +28,9 @@ impl Plan {
         let keys = keys(&arguments, stdin)?;
         let sink = sink(&arguments, keys.len())?;
         let config = arguments.connection.config()?;
-        let (json, repeat, policy) = (arguments.json, arguments.repeat, arguments.validator.into());
-        Ok(Self { config, keys, policy, sink, json, repeat })
+        let (json, all, repeat) = (arguments.json, arguments.all, arguments.repeat);
+        let policy = arguments.validator.into();
+        Ok(Self { config, keys, all, policy, sink, json, repeat })
     }
 }
 
@@ -37,7 +40,7 @@ fn keys(arguments: &Arguments, stdin: &mut impl Read) -> Result<Vec<Key>, Failur
     if let Some(path) = &arguments.keys {
         keys.extend(keys_of(path, stdin)?);
     }
-    match keys.is_empty() {
+    match keys.is_empty() && !arguments.all {
         true => Err(Failure::Usage("no key was given: name one, such as '/'".to_owned())),
         false => Ok(keys),
     }
@@ -51,7 +54,7 @@ fn sink(arguments: &Arguments, keys: usize) -> Result<SinkConfig, Failure> {
         }
         (Some(file), _) => SinkConfig::File(file.clone()),
         (None, Some(directory)) => SinkConfig::Directory(directory.clone()),
-        (None, None) if arguments.json => SinkConfig::Nowhere,
+        (None, None) if arguments.json || arguments.all => SinkConfig::Nowhere,
         (None, None) if keys > 1 => {
             let text = format!(
                 "standard output is for one key, and there are {keys}: use --output-dir DIR, or \

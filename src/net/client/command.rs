@@ -10,6 +10,10 @@ use tokio::sync::oneshot;
 pub(super) enum Command {
     /// An item.
     Get { ticket: u64, key: Key, policy: ValidatorPolicy, answer: oneshot::Sender<Answered> },
+    /// Many items, of which those that are held are asked about together.
+    GetMany { gets: Vec<(u64, Key, oneshot::Sender<Answered>)> },
+    /// The keys of all items that are held.
+    Keys { answer: oneshot::Sender<Vec<Key>> },
     /// Something done by the source.
     Call { ticket: u64, key: Key, request: CallRequest, answer: oneshot::Sender<CallAnswered> },
     /// An item, or something done, no longer.

@@ -114,6 +114,17 @@ impl Driver {
                     self.open.insert(ticket, Open { answer, since: Instant::now() });
                     self.node.get(ticket, key, policy, self.clock.now());
                 }
+                Command::GetMany { gets } => {
+                    let since = Instant::now();
+                    let mut tickets = Vec::with_capacity(gets.len());
+                    for (ticket, key, answer) in gets {
+                        self.open.insert(ticket, Open { answer, since });
+                        tickets.push((ticket, key));
+                    }
+                    self.node.get_many(tickets, self.clock.now());
+                }
+                // Whoever asked may have gone away meanwhile.
+                Command::Keys { answer } => drop(answer.send(self.node.held_keys())),
                 // Whom nobody waits for any more is not sent.
                 Command::Call { answer, .. } if answer.is_closed() => {}
                 Command::Call { ticket, key, request, answer } => {

@@ -36,7 +36,6 @@ use dial::Dialer;
 use driver::{Driver, First};
 use hashbrown::HashMap;
 use link::Link;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Commands that may wait for the task; who has more to say waits too.
 const MAX_COMMANDS: usize = 1024;
 /// Gets that [`Client::get_many`] has open at one time.
-const MANY: usize = 256;
+const MANY: usize = 4096;
 
 /// A client of a pool: asks for items, keeps them, and is told in a few bytes that what it has is
 /// still fresh.
@@ -154,30 +153,51 @@ impl Client {
         pending.wait().await.result.map_err(|failure| failure.error)
     }
 
-    /// Gets many items at once; the answers are in the order of the keys.
+    /// Gets many items at once; the answers are in the order of the keys. Those that the client
+    /// holds are asked about together: a few bytes tell which of them are fresh.
     pub async fn get_many(
         &self,
         keys: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Vec<Result<Reply, Error>> {
-        let mut open = VecDeque::with_capacity(MANY);
-        let mut results = Vec::new();
-        let finish = async |next: Result<Pending, Error>| match next {
-            Ok(pending) => pending.wait().await.result.map_err(|failure| failure.error),
-            Err(error) => Err(error),
-        };
-        for key in keys {
-            if open.len() >= MANY {
-                results.push(finish(open.pop_front().expect("it is full")).await);
+        let keys: Vec<_> = keys.into_iter().map(|key| parse(key.as_ref())).collect();
+        let mut results = Vec::with_capacity(keys.len());
+        for some in keys.chunks(MANY) {
+            let good = some.iter().filter_map(|key| key.as_ref().ok()).cloned().collect();
+            let mut pending = self.start_many(good).await.into_iter();
+            for key in some {
+                results.push(match key {
+                    Err(error) => Err(error.clone()),
+                    Ok(_) => {
+                        let pending = pending.next().expect("each good key was started");
+                        pending.wait().await.result.map_err(|failure| failure.error)
+                    }
+                });
             }
-            open.push_back(match parse(key.as_ref()) {
-                Ok(key) => Ok(self.start(key, ValidatorPolicy::Auto).await),
-                Err(error) => Err(error),
-            });
-        }
-        for pending in open {
-            results.push(finish(pending).await);
         }
         results
+    }
+
+    /// Starts many gets, in the order of the keys, as [`start`](Self::start) does. Those that the
+    /// client holds are asked about together.
+    pub async fn start_many(&self, keys: Vec<Key>) -> Vec<Pending> {
+        let (mut gets, mut pending) = (Vec::new(), Vec::new());
+        for key in keys {
+            let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
+            let (answer, receiver) = oneshot::channel();
+            gets.push((ticket, key, answer));
+            let shared = Arc::clone(&self.shared);
+            pending.push(Pending { shared, ticket, answer: Some(receiver) });
+        }
+        // Where the task has ended, the senders are dropped here, and the receivers say so.
+        let _ = self.shared.commands.send(Command::GetMany { gets }).await;
+        pending
+    }
+
+    /// The keys of all items in the cache, in no particular order. None once the client is closed.
+    pub async fn cached_keys(&self) -> Vec<Key> {
+        let (answer, keys) = oneshot::channel();
+        let _ = self.shared.commands.send(Command::Keys { answer }).await;
+        keys.await.unwrap_or_default()
     }
 
     /// Starts a get, which goes on while nobody waits for it. Waits only where very many gets are

@@ -41,7 +41,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// Connections of other members that one worker holds at the most.
 const MAX_LINKS: usize = 4096;
@@ -97,6 +97,8 @@ pub(crate) struct Shell {
     body_connected: Notify,
     /// Items that are passed on as they are read, by the retrieval that opened them.
     opened: RefCell<BTreeMap<u64, Unmirrored>>,
+    /// Bounds the threads that make differences.
+    makers: Semaphore,
     next_link: Cell<u64>,
     alarm: Alarm,
     /// The process's part in the gossip: worker 0's.
@@ -229,6 +231,7 @@ impl Shell {
             body_connections: RefCell::default(),
             body_connected: Notify::new(),
             opened: RefCell::default(),
+            makers: Semaphore::new(differences::MAKERS),
             next_link: Cell::new(0),
             alarm: Alarm::default(),
             mesh: OnceCell::new(),

@@ -15,6 +15,9 @@ use crate::wire::{Digest, Key, Tag, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+/// Fewer items are asked for one by one.
+const LEAST: usize = 2;
+
 /// A slot of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
@@ -105,7 +108,7 @@ impl Client {
                 members.push(member);
             }
         }
-        if members.is_empty() {
+        if members.len() < LEAST {
             return false;
         }
         members.sort_unstable_by_key(|member| member.slot);
@@ -114,17 +117,16 @@ impl Client {
         // The others go with the next one.
         members.truncate(batch.count() as usize);
         let frame = batch.encode();
-        let share = frame.bytes().len().div_ceil(members.len()) as u64;
         for index in members.iter().filter_map(|member| member.request) {
             let request = &mut self.requests[index];
             request.attempts += 1;
-            request.wire_bytes += share;
             request.validator = Some(super::ValidatorKind::None);
             request.may_batch = false;
             self.requests.set_stage(index, Stage::Batched { id });
         }
         let open = Open { members, head: None, early: None };
         self.requests.batches.open.insert(id, open);
+        self.count_batch_bytes(id, frame.bytes().len());
         self.outputs.push_back(super::Output::SendLane(frame));
         true
     }
@@ -195,8 +197,9 @@ impl Client {
         let open = self.requests.batches.open.get(&id);
         let members = open.map_or(&[][..], |open| &open.members);
         let waiting: Vec<_> = members.iter().filter_map(|member| member.request).collect();
-        for index in &waiting {
-            self.requests[*index].wire_bytes += size.div_ceil(waiting.len()) as u64;
+        for (place, index) in waiting.iter().enumerate() {
+            let share = size / waiting.len() + usize::from(place < size % waiting.len());
+            self.requests[*index].wire_bytes += share as u64;
         }
     }
 
