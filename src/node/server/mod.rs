@@ -9,6 +9,7 @@
 //! - `inventory`: what a client says it holds;
 //! - `calls`: a call, which passes by mirror and items;
 //! - `replicate`: the alternate, and what it must know; `rebuild`: sending it a whole mirror;
+//! - `prefetch`: payloads that an alternate lacks;
 //! - `drain`: giving every client away;
 //! - `idle`: forgetting those that have asked for nothing for long;
 //! - `release`: what is owed to other servers, and what was released here;
@@ -25,6 +26,7 @@ mod idle;
 mod inventory;
 mod ownership;
 mod peers;
+mod prefetch;
 mod rebuild;
 mod record;
 mod release;
@@ -106,6 +108,8 @@ struct Retrieval {
     asked_at: Time,
     known: Option<Arc<Known>>,
     waiters: Vec<Pending>,
+    /// The bytes are wanted, whoever waits.
+    wanted: Option<prefetch::Wanted>,
 }
 
 /// One worker of a server.
@@ -144,6 +148,7 @@ pub struct Server {
     returning: Option<Return>,
     draining: Option<drain::Draining>,
     rebuilds: rebuild::Rebuilds,
+    prefetches: prefetch::Prefetches,
     idle: idle::Wheel,
     rounds: u64,
     status_due: Time,
@@ -180,6 +185,7 @@ impl Server {
             returning: None,
             draining: None,
             rebuilds: rebuild::Rebuilds::default(),
+            prefetches: prefetch::Prefetches::default(),
             idle: idle::Wheel::default(),
             rounds: 0,
             status_due: Time::default(),
@@ -231,6 +237,7 @@ impl Server {
         self.released.forget(now);
         self.forget_idle(now);
         self.turn_rebuilds(now);
+        self.turn_prefetches(now);
         self.turn_drain(now);
         if now >= self.debts_due {
             self.debts_due = now + REPEAT_INTERVAL;
@@ -246,8 +253,8 @@ impl Server {
     pub fn poll_timeout(&self) -> Time {
         let turn = self.last_turn.map_or(Time::default(), |last| last + TURN_INTERVAL);
         let debts = if self.debts.is_empty() { turn } else { self.debts_due };
-        let (rebuilds, drain) = (self.rebuilds_due(), self.drain_due());
-        [self.status_due, debts, rebuilds, drain].into_iter().fold(turn, Time::min)
+        let background = [self.rebuilds_due(), self.prefetches_due(), self.drain_due()];
+        background.into_iter().chain([self.status_due, debts]).fold(turn, Time::min)
     }
 
     /// The next thing to do.

@@ -60,6 +60,7 @@ impl Server {
     pub fn handle_peer_down(&mut self, now: Time, name: &Name) {
         self.turn(now);
         self.board.set_reachable(name, false);
+        self.lose_pulls(name);
         self.replace_alternates_at(name);
         self.status_changed(now);
     }
@@ -97,6 +98,12 @@ impl Server {
             }
             Message::Mirror { client, epoch, sequence, slot, key, version } => {
                 self.handle_mirror((client, epoch, sequence), slot, &key, version.as_ref());
+            }
+            Message::Pull { number, digest, offset } => {
+                self.handle_pull(&Link::Server(from.clone(), worker), number, &digest, offset);
+            }
+            Message::Pulled { number, offset, bytes } => {
+                self.handle_pulled(now, from, (number, offset), bytes);
             }
             Message::MirrorAck { client, epoch, sequence } => {
                 self.handle_mirror_ack(now, client, &epoch, sequence);

@@ -185,6 +185,9 @@ impl Server {
             record.sequence = sequence;
             self.store.set(&mut record.mirror, slot, key, version);
             self.acknowledge_soon(client);
+            if let Some(version) = version {
+                self.want_payload(client, key, version);
+            }
         }
     }
 

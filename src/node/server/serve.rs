@@ -200,6 +200,7 @@ impl Server {
             asked_at: now,
             known: known.clone(),
             waiters: vec![pending],
+            wanted: None,
         };
         let ticket = self.retrievals.insert(retrieval);
         self.joinable.insert(key.clone(), ticket);
@@ -225,6 +226,9 @@ impl Server {
             Found::Unmirrored { .. } => true,
             _ => false,
         };
+        if let Some(wanted) = retrieval.wanted {
+            self.prefetched(now, wanted);
+        }
         let mut waiters = retrieval.waiters.into_iter();
         let now_served = if for_one { 1 } else { usize::MAX };
         for pending in waiters.by_ref().take(now_served) {

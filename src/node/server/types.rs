@@ -230,6 +230,10 @@ pub struct Counters {
     pub batched_unchanged: u64,
     /// Entries of mirrors that clients told of, because they were not known any more.
     pub listed_entries: u64,
+    /// Payloads of mirrored versions that this worker, as alternate, got from its source.
+    pub prefetched: u64,
+    /// The same from primaries.
+    pub pulled: u64,
     /// Retrievals asked of the source.
     pub retrievals: u64,
     /// Calls that the source was given.
@@ -248,6 +252,8 @@ impl Counters {
         self.batches += other.batches;
         self.batched_unchanged += other.batched_unchanged;
         self.listed_entries += other.listed_entries;
+        self.prefetched += other.prefetched;
+        self.pulled += other.pulled;
         self.retrievals += other.retrievals;
         self.calls += other.calls;
         self.misdirected_requests += other.misdirected_requests;
