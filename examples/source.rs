@@ -11,7 +11,9 @@ use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use understudy::server::Server;
-use understudy::source::{CallRequest, CallResponse, Retrieved, Source, SourceError, Version};
+use understudy::source::{
+    Answer, CallRequest, CallResponse, Retrieved, Source, SourceError, Version,
+};
 use understudy::wire::{HeaderBlock, HeaderName, Key};
 
 #[derive(Default)]
@@ -20,7 +22,7 @@ struct Greeter {
 }
 
 impl Source for Greeter {
-    async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Version>) -> Result<Answer, SourceError> {
         let text = match key.as_str().split_once("/hello/") {
             Some(("", name)) if !name.is_empty() => format!("Hello, {name}!\n"),
             _ if key.as_str() == "/guests" => self.guests().join("\n") + "\n",
@@ -29,15 +31,15 @@ impl Source for Greeter {
                 let since = since.map_err(|error| SourceError::Failed(error.to_string()))?;
                 format!("{}\n", since.as_secs())
             }
-            _ => return Ok(Retrieved::NotFound),
+            _ => return Ok(Retrieved::NotFound.into()),
         };
         // What the server has already is good if it says the same.
         if known.is_some_and(|known| known.body() == text.as_bytes()) {
-            return Ok(Retrieved::Unchanged);
+            return Ok(Retrieved::Unchanged.into());
         }
         let headers = HeaderBlock::new([(HeaderName::ContentType, "text/plain; charset=utf-8")])
             .map_err(|error| SourceError::Failed(error.to_string()))?;
-        Ok(Retrieved::Version(Version::new(headers, Bytes::from(text))))
+        Ok(Retrieved::Version(Version::new(headers, Bytes::from(text))).into())
     }
 
     async fn call(&self, request: CallRequest) -> Result<CallResponse, SourceError> {

@@ -4,12 +4,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod decision;
+mod freshness;
 mod interner;
 mod items;
 mod store;
 mod version;
 
 pub use decision::{Verdict, decide};
+pub use freshness::{Freshness, Lease};
 pub use items::Items;
 pub use store::{Held, Mirror, Store};
 pub use version::Version;

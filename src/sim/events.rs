@@ -3,7 +3,7 @@
 use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use super::story::Stage;
-use crate::mirror::Version;
+use crate::mirror::{Freshness, Version};
 use crate::node::server::{Called, Retrieved};
 use crate::wire::{ClientId, Key, Time};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) enum Event {
         worker: usize,
         ticket: u64,
         retrieved: Retrieved,
-        fresh_for: Duration,
+        freshness: Freshness,
     },
     /// The source executes a call.
     Execute { host: Host, life: u64, worker: usize, ticket: u64, number: u64 },
@@ -175,8 +175,8 @@ impl World {
             Event::Look { host, worker, ticket, key, known, .. } => {
                 self.look_at_item(host, worker, ticket, &key, known.as_deref());
             }
-            Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
-                self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
+            Event::Retrieved { host, worker, ticket, retrieved, freshness, .. } => {
+                self.hand_in_retrieved(host, worker, ticket, retrieved, freshness);
             }
             Event::Execute { host, worker, ticket, number, .. } => {
                 self.execute(host, worker, ticket, number);

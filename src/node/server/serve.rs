@@ -7,7 +7,7 @@
 //! and then at the alternate, before the reply leaves.
 
 use super::{ClientRole, Link, Output, Pending, Record, Retrieval, Retrieved, Server};
-use crate::mirror::decide;
+use crate::mirror::{Freshness, decide};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
 use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply};
@@ -149,13 +149,13 @@ impl Server {
         self.outputs.push_back(Output::Retrieve { ticket: ticket as u64, key, known });
     }
 
-    /// The source answered, and will give the same answer for so long after it was asked.
+    /// The source answered, and says how long that holds after it was asked.
     pub fn handle_retrieved(
         &mut self,
         now: Time,
         ticket: u64,
         retrieved: Retrieved,
-        fresh_for: Duration,
+        freshness: Freshness,
     ) {
         self.turn(now);
         let Some(retrieval) = self.retrievals.try_remove(ticket as usize) else {
@@ -170,8 +170,8 @@ impl Server {
         };
         match &retrieved {
             Retrieved::Version(version) if version.is_shareable() => {
-                let fresh_until = retrieval.asked_at + fresh_for;
-                self.items.insert(&retrieval.key, Arc::clone(version), fresh_until);
+                let (key, asked_at) = (&retrieval.key, retrieval.asked_at);
+                self.items.insert(key, Arc::clone(version), asked_at, freshness);
             }
             _ => self.items.remove(&retrieval.key),
         }
