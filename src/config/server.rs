@@ -34,11 +34,11 @@ const DEFAULT_DRAIN_TIMEOUT_S: u64 = 30;
 const MAX_DRAIN_TIMEOUT_S: u64 = 3600;
 
 /// Milliseconds for which a watched file is taken for what it was when nothing is heard of it.
-const DEFAULT_VERIFY_MS: u64 = 10_000;
+pub(crate) const DEFAULT_VERIFY_MS: u64 = 10_000;
 /// An hour: who trusts events for longer would not notice that they are missing.
 const MAX_VERIFY_MS: u64 = 3_600_000;
 /// A day.
-const MAX_TTL_MS: u64 = 86_400_000;
+pub(crate) const MAX_TTL_MS: u64 = 86_400_000;
 
 const _: () = assert!(DEFAULT_VERIFY_MS < MAX_VERIFY_MS);
 const _: () = assert!(MIN_CLIENT_IDLE_TIMEOUT_S < DEFAULT_CLIENT_IDLE_TIMEOUT_S);
@@ -240,7 +240,7 @@ fn read_freshness(section: &Section<'_>) -> Option<Freshness> {
     });
     let verify = section.number("verify_ms", 1..=MAX_VERIFY_MS, DEFAULT_VERIFY_MS);
     let ttl = section.number("ttl_ms", 1..=MAX_TTL_MS, 1);
-    if mode.is_none() && section.has("freshness") {
+    if !section.has("dir") || (mode.is_none() && section.has("freshness")) {
         return None;
     }
     let mode = mode.map_or("always", |mode| mode.value);
@@ -271,8 +271,12 @@ fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
         section.document.problem(section.line, what.to_owned(), fix);
         None
     };
-    if !section.has("dir") && section.has("freshness") {
-        return problem("source has a freshness, which only a dir has", "remove freshness");
+    if !section.has("dir") {
+        // One of them is enough to be told of.
+        for key in ["freshness", "verify_ms", "ttl_ms"].into_iter().filter(|key| section.has(key)) {
+            let what = format!("source has a {key}, which only a dir has");
+            return problem(&what, &format!("remove {key}"));
+        }
     }
     match (section.has("dir"), sample, program) {
         (true, false, false) => Some(SourceConfig::Directory { dir: dir?, freshness: freshness? }),

@@ -184,7 +184,7 @@ mod tests {
         let (key, version): (Key, _) = ("/a".parse().unwrap(), version(1));
         let (start, hour) = (Time::default(), Duration::from_secs(3600));
         let lease = Lease::new();
-        let mut insert = |items: &mut Items, lease: &Lease| {
+        let insert = |items: &mut Items, lease: &Lease| {
             let freshness = Freshness::leased(hour, lease.clone());
             items.insert(&key, Arc::clone(&version), start, freshness);
         };

@@ -1,6 +1,7 @@
 //! One server, by hand: what it does with each kind of request.
 
 mod calls;
+mod freshness;
 
 use super::*;
 use crate::mirror::Freshness;
