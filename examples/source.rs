@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use understudy::server::Server;
 use understudy::source::{
-    CallRequest, CallResponse, Known, Retrieved, Source, SourceError, Version,
+    Answer, CallRequest, CallResponse, Known, Retrieved, Source, SourceError, Version,
 };
 use understudy::wire::{HeaderBlock, HeaderName, Key};
 
@@ -22,7 +22,7 @@ struct Greeter {
 }
 
 impl Source for Greeter {
-    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Answer, SourceError> {
         let text = match key.as_str().split_once("/hello/") {
             Some(("", name)) if !name.is_empty() => format!("Hello, {name}!\n"),
             _ if key.as_str() == "/guests" => self.guests().join("\n") + "\n",
@@ -31,14 +31,14 @@ impl Source for Greeter {
                 let since = since.map_err(|error| SourceError::Failed(error.to_string()))?;
                 format!("{}\n", since.as_secs())
             }
-            _ => return Ok(Retrieved::NotFound),
+            _ => return Ok(Retrieved::NotFound.into()),
         };
         let headers = HeaderBlock::new([(HeaderName::ContentType, "text/plain; charset=utf-8")])
             .map_err(|error| SourceError::Failed(error.to_string()))?;
         let version = Version::new(headers, Bytes::from(text));
         // What the server knows already is good if it says the same.
         let same = known.is_some_and(|known| known.fingerprint() == version.fingerprint());
-        Ok(if same { Retrieved::Unchanged } else { Retrieved::Version(version) })
+        Ok(if same { Retrieved::Unchanged } else { Retrieved::Version(version) }.into())
     }
 
     async fn call(&self, request: CallRequest) -> Result<CallResponse, SourceError> {

@@ -48,6 +48,8 @@ pub(crate) use files::write_whole;
 pub(crate) use files::{MAX_PEM_FILE, read_bounded};
 #[cfg(feature = "cli")]
 pub(crate) use load::{Located, load_located};
+#[cfg(feature = "cli")]
+pub(crate) use server::{DEFAULT_VERIFY_MS, MAX_TTL_MS};
 #[cfg(feature = "server")]
 pub use {
     load::{Config, load, load_router, load_server},

@@ -33,6 +33,14 @@ const DEFAULT_DRAIN_TIMEOUT_S: u64 = 30;
 /// Nobody waits longer for a process to end.
 const MAX_DRAIN_TIMEOUT_S: u64 = 3600;
 
+/// Milliseconds for which a watched file is taken for what it was when nothing is heard of it.
+pub(crate) const DEFAULT_VERIFY_MS: u64 = 10_000;
+/// An hour: who trusts events for longer would not notice that they are missing.
+const MAX_VERIFY_MS: u64 = 3_600_000;
+/// A day.
+pub(crate) const MAX_TTL_MS: u64 = 86_400_000;
+
+const _: () = assert!(DEFAULT_VERIFY_MS < MAX_VERIFY_MS);
 const _: () = assert!(MIN_CLIENT_IDLE_TIMEOUT_S < DEFAULT_CLIENT_IDLE_TIMEOUT_S);
 const _: () = assert!(DEFAULT_CLIENT_IDLE_TIMEOUT_S < MAX_CLIENT_IDLE_TIMEOUT_S);
 const _: () = assert!(DEFAULT_DRAIN_TIMEOUT_S < MAX_DRAIN_TIMEOUT_S);
@@ -101,11 +109,22 @@ pub enum SourceConfig {
     Program,
 }
 
-/// How a server knows that what it has is what the source has.
+/// How a server knows that what it has is what the directory has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// It asks the source every time.
+    /// It asks the file system every time.
     Always,
+    /// The file system tells it of changes.
+    Watch {
+        /// It asks all the same when it has not for so long: what the file system does not tell
+        /// is noticed by then.
+        verify: Duration,
+    },
+    /// It asks when it has not for a fixed time.
+    Ttl {
+        /// That time.
+        ttl: Duration,
+    },
 }
 
 /// Reads a server's configuration; what is wrong is reported to the document.
@@ -211,28 +230,56 @@ fn read_pool(root: &Section<'_>) -> Option<ServerPool> {
     Some(ServerPool { name: name?, source: source? })
 }
 
+/// Reads how a directory is kept fresh, and the time that belongs to it; none if that is wrong.
+fn read_freshness(section: &Section<'_>) -> Option<Freshness> {
+    let known = ["always", "watch", "ttl"];
+    let fix = "use \"always\", \"watch\" or \"ttl\"";
+    let mode = section.parsed("freshness", fix, |text| {
+        let found = known.into_iter().find(|known| *known == text);
+        found.ok_or_else(|| "this is not a freshness".to_owned())
+    });
+    let verify = section.number("verify_ms", 1..=MAX_VERIFY_MS, DEFAULT_VERIFY_MS);
+    let ttl = section.number("ttl_ms", 1..=MAX_TTL_MS, 1);
+    if !section.has("dir") || (mode.is_none() && section.has("freshness")) {
+        return None;
+    }
+    let mode = mode.map_or("always", |mode| mode.value);
+    for (key, of) in [("verify_ms", "watch"), ("ttl_ms", "ttl")] {
+        if mode != of && section.has(key) {
+            let what = format!("{} is only for freshness = {of:?}", section.name_of(key));
+            let fix = format!("remove it, or set freshness = {of:?}");
+            section.document.problem(section.line_of(key), what, fix);
+        }
+    }
+    match mode {
+        "watch" => Some(Freshness::Watch { verify: Duration::from_millis(verify.value) }),
+        "ttl" => {
+            section.missing("ttl_ms", "ttl_ms = 1000, the time in milliseconds");
+            Some(Freshness::Ttl { ttl: Duration::from_millis(ttl.value) })
+        }
+        _ => Some(Freshness::Always),
+    }
+}
+
 fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
     let dir = shared::directory(section, "dir");
     let sample = section.boolean("sample").is_some_and(|sample| sample.value);
     let program = section.boolean("program").is_some_and(|program| program.value);
-    let freshness = section.parsed("freshness", "use \"always\"", |text| match text {
-        "always" => Ok(Freshness::Always),
-        "watch" | "ttl" => Err("this freshness is not available yet".to_owned()),
-        _ => Err("this is not a freshness".to_owned()),
-    });
+    let freshness = read_freshness(section);
     section.finish(|_| None);
     let problem = |what: &str, fix: &str| {
         section.document.problem(section.line, what.to_owned(), fix);
         None
     };
-    if !section.has("dir") && section.has("freshness") {
-        return problem("source has a freshness, which only a dir has", "remove freshness");
+    if !section.has("dir") {
+        // One of them is enough to be told of.
+        for key in ["freshness", "verify_ms", "ttl_ms"].into_iter().filter(|key| section.has(key)) {
+            let what = format!("source has a {key}, which only a dir has");
+            return problem(&what, &format!("remove {key}"));
+        }
     }
     match (section.has("dir"), sample, program) {
-        (true, false, false) => {
-            let freshness = freshness.map_or(Freshness::Always, |freshness| freshness.value);
-            Some(SourceConfig::Directory { dir: dir?, freshness })
-        }
+        (true, false, false) => Some(SourceConfig::Directory { dir: dir?, freshness: freshness? }),
         (false, true, false) => Some(SourceConfig::Sample),
         (false, false, true) => Some(SourceConfig::Program),
         (false, false, false) => {

@@ -246,7 +246,7 @@ cert = "www"
 password = "x"
 [[pool]]
 name = "default"
-source = { dir = "server.pem", freshness = "watch" }
+source = { dir = "server.pem", freshness = "watched" }
 [[pool]]
 "#;
     let directory = directory();
@@ -279,8 +279,8 @@ source = { dir = "server.pem", freshness = "watch" }
         "x.toml:16: backplane.password is unknown: remove it; known here are ca, cert, key, \
          newest_version, seeds",
         "x.toml:19: pool.source.dir is server.pem, not a directory: name another",
-        "x.toml:19: pool.source.freshness is \"watch\": this freshness is not available yet: use \
-         \"always\"",
+        "x.toml:19: pool.source.freshness is \"watched\": this is not a freshness: use \"always\", \
+         \"watch\" or \"ttl\"",
         "x.toml:20: more than one [[pool]] is not available yet: leave only one",
     ];
     assert_eq!(said_in(directory.path(), text), expected);
@@ -361,7 +361,39 @@ fn sources_are_one_thing_or_the_other() {
         ),
         (
             "{ dir = \"www\", freshness = \"ttl\" }",
-            "x.toml:9: pool.source.freshness is \"ttl\": this",
+            "x.toml:9: pool.source.ttl_ms is missing: add ttl_ms = 1000",
+        ),
+        (
+            "{ dir = \"www\", freshness = \"ttl\", ttl_ms = 0 }",
+            "x.toml:9: pool.source.ttl_ms is 0: make it a whole number from 1 to 86400000",
+        ),
+        (
+            "{ dir = \"www\", freshness = \"ttl\", ttl_ms = 86_400_001 }",
+            "x.toml:9: pool.source.ttl_ms is 86400001: make it",
+        ),
+        (
+            "{ dir = \"www\", freshness = \"ttl\", ttl_ms = \"1s\" }",
+            "x.toml:9: pool.source.ttl_ms is a string: make it a whole number",
+        ),
+        (
+            "{ dir = \"www\", ttl_ms = 5 }",
+            "x.toml:9: pool.source.ttl_ms is only for freshness = \"ttl\": remove it, or set",
+        ),
+        (
+            "{ dir = \"www\", freshness = \"watch\", ttl_ms = 5 }",
+            "x.toml:9: pool.source.ttl_ms is only for freshness = \"ttl\"",
+        ),
+        (
+            "{ dir = \"www\", freshness = \"always\", verify_ms = 5 }",
+            "x.toml:9: pool.source.verify_ms is only for freshness = \"watch\"",
+        ),
+        (
+            "{ dir = \"www\", freshness = \"watch\", verify_ms = 0 }",
+            "x.toml:9: pool.source.verify_ms is 0: make it a whole number from 1 to 3600000",
+        ),
+        (
+            "{ sample = true, ttl_ms = 5 }",
+            "x.toml:9: source has a ttl_ms, which only a dir has: remove ttl_ms",
         ),
         (
             "{ dir = \"www\", freshness = \"x\" }",
@@ -375,6 +407,28 @@ fn sources_are_one_thing_or_the_other() {
         assert_eq!(said.len(), 1, "{source}: {said:?}");
         assert!(said[0].starts_with(expected), "{source}: {said:?}");
     }
+}
+
+#[test]
+fn a_directory_is_asked_every_time_watched_or_asked_now_and_then() {
+    let directory = directory();
+    let freshness = |text: &str| {
+        let source = format!("{{ dir = \"www\"{text} }}");
+        let text = SERVER.replace("{ sample = true }", &source);
+        let Ok(Config::Server(server)) = load_text(directory.path(), &text) else { panic!() };
+        match server.pool.source {
+            SourceConfig::Directory { freshness, .. } => freshness,
+            other => panic!("{other:?} is no directory"),
+        }
+    };
+    let millis = Duration::from_millis;
+    assert_eq!(freshness(""), Freshness::Always);
+    assert_eq!(freshness(", freshness = \"always\""), Freshness::Always);
+    let watch = |verify| Freshness::Watch { verify: millis(verify) };
+    assert_eq!(freshness(", freshness = \"watch\""), watch(10_000));
+    assert_eq!(freshness(", freshness = \"watch\", verify_ms = 500"), watch(500));
+    let ttl = Freshness::Ttl { ttl: millis(1000) };
+    assert_eq!(freshness(", freshness = \"ttl\", ttl_ms = 1000"), ttl);
 }
 
 #[test]

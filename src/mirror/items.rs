@@ -6,10 +6,9 @@
 //! used lately; what is known of items stays, so that use-cached goes on working. Only where that
 //! takes more than its share do items go as well.
 
-use super::Known;
 use super::clock::Clock;
 use super::payloads::Payloads;
-use super::version::Version;
+use super::{Freshness, Known, Version};
 use crate::wire::{Digest, Key, Tag, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -28,8 +27,9 @@ struct Item {
     known: Arc<Known>,
     /// The version's tag under this key: hashed once, sent with every reply.
     tag: Tag,
-    /// The source need not be asked before.
+    /// The source need not be asked before, as long as its answer was not taken back.
     fresh_until: Time,
+    freshness: Freshness,
 }
 
 impl Item {
@@ -87,7 +87,8 @@ impl Items {
     /// The same and its tag, if the source need not be asked again now.
     pub fn current(&mut self, key: &Key, now: Time) -> Option<(&Arc<Known>, Tag)> {
         let place = *self.places.get(key)?;
-        if self.items.peek(place).fresh_until <= now {
+        let item = self.items.peek(place);
+        if item.fresh_until <= now || !item.freshness.holds() {
             return None;
         }
         let item = self.items.touch(place);
@@ -100,24 +101,34 @@ impl Items {
         Arc::ptr_eq(&item.known, known).then_some(item.tag)
     }
 
-    /// The current version of `key` is the known one still, until `fresh_until`.
-    pub fn renew(&mut self, key: &Key, known: &Arc<Known>, fresh_until: Time) {
+    /// The current version of `key` is the known one still; `freshness` is what the source said of
+    /// it when it was asked.
+    pub fn renew(&mut self, key: &Key, known: &Arc<Known>, asked_at: Time, freshness: Freshness) {
         if let Some(place) = self.places.get(key)
             && Arc::ptr_eq(&self.items.peek(*place).known, known)
         {
-            self.items.touch(*place).fresh_until = fresh_until;
+            let item = self.items.touch(*place);
+            (item.fresh_until, item.freshness) = (asked_at + freshness.lasts(), freshness);
         }
     }
 
-    /// Puts a version under its key, and makes room for it. Until `fresh_until` the source need not
-    /// be asked for it. Returns its bytes as they are kept, or those of `version` if they are not.
-    pub fn insert(&mut self, key: &Key, version: &Version, fresh_until: Time) -> Bytes {
+    /// Puts a version under its key, and makes room for it. `freshness` is what the source said of
+    /// it when it was asked. Returns its bytes as they are kept, or those of `version` if they are
+    /// not.
+    pub fn insert(
+        &mut self,
+        key: &Key,
+        version: &Version,
+        asked_at: Time,
+        freshness: Freshness,
+    ) -> Bytes {
+        let fresh_until = asked_at + freshness.lasts();
         self.remove(key);
         // What is kept for long does not keep the buffer that the key arrived in.
         let key = key.detached();
         let tag = key.tag(&version.fingerprint().digest);
         let known = Arc::clone(version.known());
-        let item = Item { key: key.clone(), known, tag, fresh_until };
+        let item = Item { key: key.clone(), known, tag, fresh_until, freshness };
         if item.cost() > self.budget / KNOWN_SHARE {
             return version.body().clone();
         }
@@ -179,7 +190,9 @@ impl Items {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::Lease;
     use crate::wire::HeaderBlock;
+    use std::time::Duration;
 
     fn version(number: usize, size: usize) -> Version {
         let mut body = vec![0; size];
@@ -198,18 +211,23 @@ mod tests {
         let digest = |number| version(number, 10_000).fingerprint().digest;
         let mut gone = 0;
         for number in 0..1000 {
-            items.insert(&key(number), &version(number, 10_000), Time::default());
+            items.insert(
+                &key(number),
+                &version(number, 10_000),
+                Time::default(),
+                Freshness::default(),
+            );
             assert!(items.bytes() <= BUDGET);
             if items.payload(&digest(0)).is_none() {
                 gone += 1;
-                items.insert(&key(0), &version(0, 10_000), Time::default());
+                items.insert(&key(0), &version(0, 10_000), Time::default(), Freshness::default());
             }
         }
         assert!(gone < 4, "it is used all the time, and goes only with its page: {gone} times");
         assert!(items.payload(&digest(999)).is_some() && items.payload(&digest(500)).is_none());
         assert!((0..1000).all(|number| items.known(&key(number)).is_some()), "that is little");
         for number in 0..20_000 {
-            items.insert(&key(number), &version(number, 8), Time::default());
+            items.insert(&key(number), &version(number, 8), Time::default(), Freshness::default());
             assert!(items.bytes() <= BUDGET && items.known(&key(number)).is_some());
         }
         assert!(items.count().0 < 20_000, "there are bounds to what is known as well");
@@ -219,7 +237,7 @@ mod tests {
     fn what_is_larger_than_the_budget_is_known_and_not_kept() {
         let mut items = Items::new(1 << 20);
         let large = version(1, 2 << 20);
-        let bytes = items.insert(&key(1), &large, Time::default());
+        let bytes = items.insert(&key(1), &large, Time::default(), Freshness::default());
         assert_eq!(bytes, large.body());
         assert!(items.known(&key(1)).is_some() && !items.has_payload(&large.fingerprint().digest));
     }
@@ -229,7 +247,7 @@ mod tests {
         let mut items = Items::new(1 << 20);
         let versions: Vec<_> = (0..3).map(|number| version(number, 1000)).collect();
         for version in &versions {
-            items.insert(&key(1), version, Time::default());
+            items.insert(&key(1), version, Time::default(), Freshness::default());
         }
         let kept = |items: &mut Items, version: &Version| {
             items.payload(&version.fingerprint().digest).as_ref() == Some(version.body())
@@ -244,12 +262,19 @@ mod tests {
         let mut items = Items::new(1 << 20);
         let (key, version) = (key(1), version(1, 10));
         let at = Time::from_micros;
-        items.insert(&key, &version, at(10));
+        let lasting = |micros| Freshness::lasting(Duration::from_micros(micros));
+        items.insert(&key, &version, at(2), lasting(8));
         let (current, tag) = items.current(&key, at(9)).unwrap();
         assert!(Arc::ptr_eq(current, version.known()));
         assert_eq!(tag, key.tag(&version.fingerprint().digest));
         assert!(items.current(&key, at(10)).is_none() && items.known(&key).is_some());
-        items.renew(&key, version.known(), at(20));
+        items.renew(&key, version.known(), at(10), lasting(10));
         assert!(items.current(&key, at(19)).is_some(), "it was found unchanged");
+        let lease = Lease::new();
+        let leased = Freshness::leased(Duration::from_secs(1), lease.clone());
+        items.renew(&key, version.known(), at(20), leased);
+        assert!(items.current(&key, at(30)).is_some());
+        lease.revoke();
+        assert!(items.current(&key, at(30)).is_none(), "the source has taken it back");
     }
 }

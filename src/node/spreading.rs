@@ -6,6 +6,7 @@ use super::router::{self, Router, RouterConfig};
 use super::server::{self, ClientRole, Link, Retrieved, Server, ServerConfig};
 use crate::assign::ServerIndex;
 use crate::cluster::{Count, Policy, Tally};
+use crate::mirror::Freshness;
 use crate::wire::backplane::{Message, gather_reply, use_cached_frame};
 use crate::wire::gather::Gather;
 use crate::wire::lane::{Get, Validator};
@@ -142,7 +143,8 @@ impl World {
             }
             server::Output::Retrieve { ticket, .. } => {
                 let (now, server) = (self.now, &mut self.servers[place].2);
-                return server.handle_retrieved(now, ticket, Retrieved::NotFound, Duration::ZERO);
+                let (answer, freshness) = (Retrieved::NotFound, Freshness::default());
+                return server.handle_retrieved(now, ticket, answer, freshness);
             }
             _ => return,
         };

@@ -3,7 +3,7 @@
 use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use super::story::Stage;
-use crate::mirror::{Known, Pair};
+use crate::mirror::{Freshness, Known, Pair};
 use crate::node::server::{Called, Retrieved};
 use crate::wire::{ClientId, Key, Time};
 use bytes::Bytes;
@@ -40,7 +40,7 @@ pub(super) enum Event {
         worker: usize,
         ticket: u64,
         retrieved: Retrieved,
-        fresh_for: Duration,
+        freshness: Freshness,
     },
     /// A difference between two versions was made.
     Differed { host: Host, life: u64, worker: usize, pair: Pair, made: Option<Bytes> },
@@ -173,8 +173,8 @@ impl World {
             Event::Look { host, worker, ticket, key, known, .. } => {
                 self.look_at_item(host, worker, ticket, &key, known.as_deref());
             }
-            Event::Retrieved { host, worker, ticket, retrieved, fresh_for, .. } => {
-                self.hand_in_retrieved(host, worker, ticket, retrieved, fresh_for);
+            Event::Retrieved { host, worker, ticket, retrieved, freshness, .. } => {
+                self.hand_in_retrieved(host, worker, ticket, retrieved, freshness);
             }
             Event::Differed { host, worker, pair, made, .. } => {
                 self.hand_in_difference(host, worker, pair, made);

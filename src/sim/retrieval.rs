@@ -4,13 +4,12 @@ use super::cluster::World;
 use super::events::Event;
 use super::network::{ACCEPTOR, Chunk, Host, Seat, Stream};
 use super::source::{Kind, State};
-use crate::mirror::{Known, Pair, Version, delta};
+use crate::mirror::{Freshness, Known, Pair, Version, delta};
 use crate::node::server::{Link, Retrieved};
 use crate::wire::Key;
 use crate::wire::lane::BodyStart;
 use bytes::Bytes;
 use rand::RngExt;
-use std::time::Duration;
 
 impl World {
     /// Sends a body on a stream of its own; now and then it breaks off.
@@ -77,10 +76,14 @@ impl World {
         };
         // What never changes need not be asked for again; a source may not know that of all it has.
         let lasting = kind == Kind::Fixed && self.random.random_bool(0.7);
-        let fresh_for = if lasting { Duration::MAX } else { Duration::ZERO };
+        let freshness = match self.source.lease(key) {
+            Some(leased) => leased,
+            None if lasting => Freshness::forever(),
+            None => Freshness::default(),
+        };
         let life = self.life(host);
         let delay = self.between(0, self.plan.source_ms);
-        self.schedule(delay, Event::Retrieved { host, life, worker, ticket, retrieved, fresh_for });
+        self.schedule(delay, Event::Retrieved { host, life, worker, ticket, retrieved, freshness });
     }
 
     /// Makes a difference, and hands it in a little later; now and then in vain.
@@ -119,7 +122,7 @@ impl World {
         worker: usize,
         ticket: u64,
         retrieved: Retrieved,
-        fresh_for: Duration,
+        freshness: Freshness,
     ) {
         let Host::Server(place) = host else {
             return;
@@ -127,7 +130,7 @@ impl World {
         let who = (&self.servers[place].name, worker);
         self.trace.got(self.now, who, "source", &(ticket, &retrieved));
         self.with_server((place, worker), |machine, now| {
-            machine.handle_retrieved(now, ticket, retrieved, fresh_for);
+            machine.handle_retrieved(now, ticket, retrieved, freshness);
         });
         // Left over if the machine had no more use for it.
         if let Some(process) = self.servers[place].workers.get_mut(worker) {

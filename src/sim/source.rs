@@ -4,13 +4,14 @@
 //! come back after another one, and versions that another key has too.
 
 use super::plan::pick;
-use crate::mirror::Version;
+use crate::mirror::{Freshness, Lease, Version};
 use crate::wire::{Digest, HeaderBlock, HeaderName, Key, Time};
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What may be laid over a message without changing its CRC-32: the generator polynomial itself,
 /// highest power first, and the CRC takes the lowest bit of each byte first.
@@ -81,11 +82,14 @@ pub(super) struct Source {
     items: BTreeMap<Key, Item>,
     /// When the bytes of [`Kind::Unique`] items were made.
     made: BTreeMap<(Key, Digest), Time>,
+    /// What servers were promised of each key, where the source gives promises that it takes back.
+    leases: Option<BTreeMap<Key, Lease>>,
 }
 
 impl Source {
     pub(super) fn new(random: &mut StdRng, keys: usize, now: Time) -> Self {
-        let mut source = Self { keys: Vec::new(), items: BTreeMap::new(), made: BTreeMap::new() };
+        let mut source =
+            Self { keys: Vec::new(), items: BTreeMap::new(), made: BTreeMap::new(), leases: None };
         for number in 0..keys {
             let key: Key = format!("/item/{number}").parse().expect("a key");
             let kind = pick(
@@ -111,6 +115,17 @@ impl Source {
 
     pub(super) fn keys(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// From now on every answer holds until the item changes.
+    pub(super) fn give_leases(&mut self) {
+        self.leases = Some(BTreeMap::new());
+    }
+
+    /// A promise that what is seen now holds, if the source gives any.
+    pub(super) fn lease(&mut self, key: &Key) -> Option<Freshness> {
+        let lease = self.leases.as_mut()?.entry(key.clone()).or_default();
+        Some(Freshness::leased(Duration::MAX, lease.clone()))
     }
 
     pub(super) fn kind(&self, key: &Key) -> Kind {
@@ -186,6 +201,9 @@ impl Source {
     fn set(&mut self, key: &Key, state: State, now: Time) {
         let item = self.items.get_mut(key).expect("only known keys are changed");
         item.history.push((now, state));
+        if let Some(lease) = self.leases.as_mut().and_then(|leases| leases.remove(key)) {
+            lease.revoke();
+        }
     }
 
     /// Whether the key was in a state that `matches` at some moment from `since` to `now`.

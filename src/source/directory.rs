@@ -1,18 +1,22 @@
 //! A directory of files as a source.
 
 mod body;
+mod hold;
 mod path;
 mod state;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use super::{Known, Retrieved, Source, SourceError, Unmirrored, Version};
+use super::{Answer, Known, Retrieved, Source, SourceError, Unmirrored, Version};
+use crate::config::Freshness as Mode;
 use crate::wire::types::Fingerprinter;
 use crate::wire::{Fingerprint, HeaderBlock, HeaderName, Key};
 use body::FileBody;
 use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use hold::Hold;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use state::FileState;
@@ -62,6 +66,7 @@ const HASH_SIZE: usize = 16 * 1024;
 pub struct Directory {
     root: Arc<Dir>,
     options: DirectoryOptions,
+    hold: Hold,
     reads: Arc<Semaphore>,
 }
 
@@ -73,12 +78,19 @@ pub struct DirectoryOptions {
     /// How old a file's time of change must be to be trusted. It must exceed the tick of the file
     /// system's clock: 10 ms on today's Unix file systems, 1 s on some old ones, 2 s on FAT.
     pub trust_after: Duration,
+    /// For how long what was read is taken for what is there.
+    pub freshness: Mode,
 }
 
 impl Default for DirectoryOptions {
     /// 64 MiB, and 2.5 s: the coarsest tick there is, and a little for the clock that drives it.
+    /// Asked every time.
     fn default() -> Self {
-        Self { max_item: 64 * 1024 * 1024, trust_after: Duration::from_millis(2_500) }
+        Self {
+            max_item: 64 * 1024 * 1024,
+            trust_after: Duration::from_millis(2_500),
+            freshness: Mode::Always,
+        }
     }
 }
 
@@ -111,6 +123,9 @@ pub enum OpenError {
 impl Directory {
     /// Opens the directory at `root`, which may be a symbolic link to one.
     ///
+    /// If it is to be watched and cannot be, a warning is logged that says why, and it is served
+    /// all the same: asked every time.
+    ///
     /// # Errors
     /// There is none, it is not a directory, or this process may not search it.
     pub fn open(root: &Path, options: DirectoryOptions) -> Result<Self, OpenError> {
@@ -121,7 +136,9 @@ impl Directory {
         match opened {
             Ok(dir) => {
                 let reads = Arc::new(Semaphore::new(MAX_CONCURRENT_READS));
-                Ok(Self { root: Arc::new(dir), options, reads })
+                let dir = Arc::new(dir);
+                let hold = Hold::new(&dir, root, options.freshness);
+                Ok(Self { root: dir, options, hold, reads })
             }
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::NotFound => OpenError::Missing { path: path() },
@@ -133,15 +150,17 @@ impl Directory {
 }
 
 impl Source for Directory {
-    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Answer, SourceError> {
         let path = path::path_of(key.as_str())?;
+        // Before the file is looked at: a change that comes from now on takes it back.
+        let freshness = self.hold.freshness(&self.root, &path);
         // Not sent to another thread: on a local file system it takes a few microseconds, a tenth
         // of what handing it over and back takes.
         let Some(state) = look(&self.root, &path)? else {
-            return Ok(Retrieved::NotFound);
+            return Ok(Retrieved::NotFound.into());
         };
         if known.and_then(Known::stamp).is_some_and(|stamp| *stamp == state.stamp()) {
-            return Ok(Retrieved::Unchanged);
+            return Ok(Retrieved::Unchanged.lasting(freshness));
         }
         let permit = Arc::clone(&self.reads).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
@@ -154,6 +173,7 @@ impl Source for Directory {
             read(&root, &path, headers, &options, known)
         })
         .await
+        .map(|retrieved| retrieved.lasting(freshness))
     }
 }
 

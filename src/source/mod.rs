@@ -12,15 +12,14 @@ use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-pub use crate::mirror::{Known, Version};
+pub use crate::mirror::{Freshness, Known, Lease, Version};
 pub use crate::node::server::{CallRequest, CallResponse};
 #[cfg(unix)]
 pub use directory::{Directory, DirectoryOptions, OpenError};
 pub use sample::Sample;
 
-/// Items by key. Asked for every request (freshness `always`), unless it says itself that an answer
+/// Items by key. Asked for every request (freshness `always`), unless it says with an answer that it
 /// holds for longer, so that what a client is told is what the source holds now.
 ///
 /// A server owns its source and asks it from its workers: neither `retrieve` nor `call` may block
@@ -31,11 +30,14 @@ pub trait Source: Send + Sync + 'static {
     /// `known` is the version that the server knows already, with or without its bytes: a source that can tell that it is still
     /// the current one, by its [`Known::stamp`] or otherwise, answers [`Retrieved::Unchanged`]
     /// and reads nothing.
+    ///
+    /// `Ok(retrieved.into())` is an answer for this moment: the next request asks again. A source
+    /// that knows for how long it holds says so with [`Retrieved::lasting`].
     fn retrieve(
         &self,
         key: &Key,
         known: Option<&Known>,
-    ) -> impl Future<Output = Result<Retrieved, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Answer, SourceError>> + Send;
 
     /// Does what a client wants done, and answers.
     ///
@@ -52,13 +54,21 @@ pub trait Source: Send + Sync + 'static {
         let _ = request;
         async { Err(SourceError::Refused("this source takes no calls".to_owned())) }
     }
+}
 
-    /// For how long after it was asked the source's answer for `key` may be given again without
-    /// asking: forever for what never changes. Zero, unless you say otherwise, has it asked every
-    /// time.
-    fn fresh_for(&self, key: &Key) -> Duration {
-        let _ = key;
-        Duration::ZERO
+/// What a source answers: what it has, and for how long that holds.
+pub struct Answer {
+    /// What it has.
+    pub retrieved: Retrieved,
+    /// For how long a version, or that it is unchanged, may be said again without asking. What is
+    /// not kept, unmirrored and missing items, is asked for every time, whatever stands here.
+    pub freshness: Freshness,
+}
+
+impl From<Retrieved> for Answer {
+    /// An answer for this moment.
+    fn from(retrieved: Retrieved) -> Self {
+        retrieved.lasting(Freshness::default())
     }
 }
 
@@ -72,6 +82,13 @@ pub enum Retrieved {
     Unmirrored(Unmirrored),
     /// There is no such item.
     NotFound,
+}
+
+impl Retrieved {
+    /// The answer that this holds for so long.
+    pub fn lasting(self, freshness: Freshness) -> Answer {
+        Answer { retrieved: self, freshness }
+    }
 }
 
 /// An item that is passed on as it is read.
@@ -113,16 +130,13 @@ pub trait ErasedSource: Send + Sync + 'static {
         &'a self,
         key: &'a Key,
         known: Option<&'a Known>,
-    ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, SourceError>> + Send + 'a>>;
 
     /// As [`Source::call`].
     fn call(
         &self,
         request: CallRequest,
     ) -> Pin<Box<dyn Future<Output = Result<CallResponse, SourceError>> + Send + '_>>;
-
-    /// As [`Source::fresh_for`].
-    fn fresh_for(&self, key: &Key) -> Duration;
 }
 
 impl<S: Source> ErasedSource for S {
@@ -130,7 +144,7 @@ impl<S: Source> ErasedSource for S {
         &'a self,
         key: &'a Key,
         known: Option<&'a Known>,
-    ) -> Pin<Box<dyn Future<Output = Result<Retrieved, SourceError>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Answer, SourceError>> + Send + 'a>> {
         Box::pin(Source::retrieve(self, key, known))
     }
 
@@ -139,9 +153,5 @@ impl<S: Source> ErasedSource for S {
         request: CallRequest,
     ) -> Pin<Box<dyn Future<Output = Result<CallResponse, SourceError>> + Send + '_>> {
         Box::pin(Source::call(self, request))
-    }
-
-    fn fresh_for(&self, key: &Key) -> Duration {
-        Source::fresh_for(self, key)
     }
 }

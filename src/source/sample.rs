@@ -1,6 +1,8 @@
 //! The built-in sample: what is served when nothing else is named.
 
-use super::{CallRequest, CallResponse, Known, Retrieved, Source, SourceError, Version};
+use super::{
+    Answer, CallRequest, CallResponse, Freshness, Known, Retrieved, Source, SourceError, Version,
+};
 use crate::wire::{HeaderBlock, HeaderName, Key};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,14 +104,16 @@ impl Sample {
 }
 
 impl Source for Sample {
-    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, known: Option<&Known>) -> Result<Answer, SourceError> {
         let path = key.as_str().split('?').next().unwrap_or_default();
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let Some(version) = self.version(path, second).await? else {
-            return Ok(Retrieved::NotFound);
+            return Ok(Retrieved::NotFound.into());
         };
         let unchanged = known.is_some_and(|known| known.stamp() == version.stamp());
-        Ok(if unchanged { Retrieved::Unchanged } else { Retrieved::Version(version) })
+        let retrieved = if unchanged { Retrieved::Unchanged } else { Retrieved::Version(version) };
+        let freshness = if path == NOW { Freshness::default() } else { Freshness::forever() };
+        Ok(retrieved.lasting(freshness))
     }
 
     async fn call(&self, request: CallRequest) -> Result<CallResponse, SourceError> {
@@ -133,11 +137,6 @@ impl Source for Sample {
             }
             _ => Ok(plain(404, "there are /echo, /count and /sleep?ms=N to call\n")),
         }
-    }
-
-    fn fresh_for(&self, key: &Key) -> Duration {
-        let changes = key.as_str().split('?').next() == Some(NOW);
-        if changes { Duration::ZERO } else { Duration::MAX }
     }
 }
 
@@ -184,9 +183,20 @@ fn list() -> String {
 mod tests {
     use super::*;
 
+    async fn ask(sample: &Sample, key: &str, known: Option<&Version>) -> Retrieved {
+        let known = known.map(|version| version.known().as_ref());
+        let answer = sample.retrieve(&key.parse().unwrap(), known).await.unwrap();
+        if !matches!(answer.retrieved, Retrieved::NotFound) {
+            let stays = answer.freshness.lasts() == Duration::MAX && answer.freshness.holds();
+            let time = answer.freshness.lasts().is_zero();
+            assert!(if key == NOW { time } else { stays }, "{key}");
+        }
+        answer.retrieved
+    }
+
     async fn version(sample: &Sample, key: &str) -> Version {
-        match sample.retrieve(&key.parse().unwrap(), None).await {
-            Ok(Retrieved::Version(version)) => version,
+        match ask(sample, key, None).await {
+            Retrieved::Version(version) => version,
             _ => panic!("{key} has no version"),
         }
     }
@@ -225,8 +235,8 @@ mod tests {
         let sample = Sample::new();
         for (key, ..) in ITEMS {
             let first = version(&sample, key).await;
-            let again = sample.retrieve(&key.parse().unwrap(), Some(first.known())).await;
-            assert!(matches!(again, Ok(Retrieved::Unchanged)), "{key}");
+            let again = ask(&sample, key, Some(&first)).await;
+            assert!(matches!(again, Retrieved::Unchanged), "{key}");
             let second = version(&sample, key).await;
             assert_eq!(first.body().as_ptr(), second.body().as_ptr(), "{key} was made twice");
         }
@@ -244,8 +254,8 @@ mod tests {
         assert_ne!(first.stamp(), second.stamp());
         assert_eq!(first.body(), at(1_700_000_000).await.body());
 
-        let old = sample.retrieve(&NOW.parse().unwrap(), Some(first.known())).await;
-        assert!(matches!(old, Ok(Retrieved::Version(_))), "long past");
+        let old = ask(&sample, NOW, Some(&first)).await;
+        assert!(matches!(old, Retrieved::Version(_)), "long past");
         let text: serde_json::Value =
             serde_json::from_slice(version(&sample, NOW).await.body()).unwrap();
         assert!(text["unix_seconds"].as_u64().unwrap() > 1_700_000_000);
@@ -281,8 +291,8 @@ mod tests {
         assert_eq!(plain.fingerprint(), version(&sample, "/index.html").await.fingerprint());
         assert_eq!(plain.headers().value(HeaderName::ContentType), Some(HTML));
         for key in ["/nothing", "/items/", "/items/2k.bin", "/items%2f1k.bin", "/Index.html"] {
-            let found = sample.retrieve(&key.parse().unwrap(), None).await;
-            assert!(matches!(found, Ok(Retrieved::NotFound)), "{key}");
+            let found = ask(&sample, key, None).await;
+            assert!(matches!(found, Retrieved::NotFound), "{key}");
         }
     }
 

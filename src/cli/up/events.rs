@@ -244,6 +244,7 @@ fn file_below(dir: &Path, depth: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Freshness;
     use std::os::unix::process::ExitStatusExt;
 
     fn part(name: &str, port: u16) -> Part {
@@ -271,7 +272,7 @@ mod tests {
         let settings = Settings {
             servers: 1,
             dir: None,
-            freshness: "always".to_owned(),
+            freshness: Freshness::Always,
             threshold: None,
             workers: None,
             capacity: None,

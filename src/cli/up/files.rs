@@ -4,7 +4,7 @@
 use super::{Layout, Part, Settings};
 use crate::cli::report::Failure;
 use crate::config::bundled::{self, BundledFile};
-use crate::config::write_whole;
+use crate::config::{Freshness, write_whole};
 use crate::wire::token::TOKEN_KEY_SIZE;
 use serde::Serialize;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -158,8 +158,15 @@ struct ServerPool<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Source<'a> {
-    Directory { dir: &'a str, freshness: &'a str },
-    Sample { sample: bool },
+    Directory {
+        dir: &'a str,
+        freshness: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
+    },
+    Sample {
+        sample: bool,
+    },
 }
 
 /// Writes all of them.
@@ -214,7 +221,7 @@ fn server_file<'a>(
 ) -> ServerFile<'a> {
     let others = layout.servers.iter().filter(|other| *other != server);
     let source = match &settings.dir {
-        Some(dir) => Source::Directory { dir, freshness: &settings.freshness },
+        Some(dir) => directory(dir, settings.freshness),
         None => Source::Sample { sample: true },
     };
     ServerFile {
@@ -229,6 +236,17 @@ fn server_file<'a>(
         backplane: backplane(place, bundled::SERVER_CERT, bundled::SERVER_KEY),
         pool: [ServerPool { name: POOL, source }],
     }
+}
+
+/// How often what is watched is verified is left to the configuration.
+fn directory(dir: &str, freshness: Freshness) -> Source<'_> {
+    let (freshness, ttl) = match freshness {
+        Freshness::Always => ("always", None),
+        Freshness::Watch { .. } => ("watch", None),
+        Freshness::Ttl { ttl } => ("ttl", Some(ttl)),
+    };
+    let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    Source::Directory { dir, freshness, ttl_ms }
 }
 
 fn backplane(place: &Place, cert: BundledFile, key: BundledFile) -> Backplane {
@@ -250,6 +268,7 @@ mod tests {
     use super::*;
     use crate::cli::up::Role;
     use crate::config;
+    use std::time::Duration;
 
     fn part(name: &str, port: u16) -> Part {
         let address = ([127, 0, 0, 1], port).into();
@@ -266,7 +285,7 @@ mod tests {
         Settings {
             servers: 3,
             dir: dir.map(str::to_owned),
-            freshness: "always".to_owned(),
+            freshness: Freshness::Always,
             workers: dir.map(|_| 3),
             threshold: dir.map(|_| 2),
             capacity: None,
@@ -330,6 +349,21 @@ freshness = "always"
         assert_eq!(read(&place, "server-2").replace(&place.path, "DIR"), expected);
         write(&place, &settings(None), &layout()).unwrap();
         assert!(read(&place, "server-2").ends_with("[pool.source]\nsample = true\n"));
+    }
+
+    #[test]
+    fn a_freshness_reaches_the_servers() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path().canonicalize().unwrap();
+        let (verify, ttl) = (Duration::from_millis(10_000), Duration::from_millis(250));
+        for freshness in [Freshness::Always, Freshness::Watch { verify }, Freshness::Ttl { ttl }] {
+            let place = Place::new(None).unwrap();
+            let settings = Settings { freshness, ..settings(dir.to_str()) };
+            write(&place, &settings, &layout()).unwrap();
+            let server = config::load_server(&place.config("server-1")).unwrap();
+            let expected = config::SourceConfig::Directory { dir: dir.clone(), freshness };
+            assert_eq!(server.pool.source, expected);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod supervise;
 
 use super::parent;
 use super::report::Failure;
+use crate::config::{DEFAULT_VERIFY_MS, Freshness, MAX_TTL_MS};
 pub(super) use child::{Launch, Running, ready};
 use events::Output;
 use files::Place;
@@ -22,6 +23,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use supervise::{RESTART_DELAY, Restart, Stop};
 
 /// A server's threshold where its configuration says nothing.
@@ -56,9 +58,10 @@ pub(super) struct Arguments {
     /// With so many clients as primary, a server is busy [default: twice the threshold].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     capacity: Option<u64>,
-    /// How the servers know that a file is still what it was: `always` asks for every request.
+    /// How the servers know that a file is still what it was: `always` looks for every request,
+    /// `watch` is told of changes, `ttl=MS` looks after so many milliseconds.
     #[arg(long, value_name = "HOW", default_value = "always", value_parser = freshness)]
-    freshness: String,
+    freshness: Freshness,
     /// Workers of each process [default: one for each core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
@@ -85,7 +88,7 @@ struct Settings {
     servers: u8,
     /// An absolute path; none for the built-in sample.
     dir: Option<String>,
-    freshness: String,
+    freshness: Freshness,
     threshold: Option<u64>,
     capacity: Option<u64>,
     workers: Option<u8>,
@@ -195,10 +198,14 @@ fn stops(until_stdin_ends: bool) -> Result<Stop, Failure> {
 impl Settings {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
         let (threshold, capacity) = limits(arguments.threshold, arguments.capacity)?;
+        if arguments.dir.is_none() && arguments.freshness != Freshness::Always {
+            let why = "--freshness is for --dir: the sample says itself how long it stays";
+            return Err(Failure::Usage(why.to_owned()));
+        }
         Ok(Self {
             servers: arguments.servers,
             dir: arguments.dir.as_deref().map(directory).transpose()?,
-            freshness: arguments.freshness.clone(),
+            freshness: arguments.freshness,
             threshold,
             capacity,
             workers: arguments.workers,
@@ -253,11 +260,15 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     Ok(address)
 }
 
-fn freshness(text: &str) -> Result<String, String> {
-    match text {
-        "always" => Ok(text.to_owned()),
-        "watch" | "ttl" => Err("not yet available; use 'always'".to_owned()),
-        _ => Err("expected 'always'".to_owned()),
+fn freshness(text: &str) -> Result<Freshness, String> {
+    match (text, text.strip_prefix("ttl=").map(str::parse)) {
+        ("always", _) => Ok(Freshness::Always),
+        ("watch", _) => Ok(Freshness::Watch { verify: Duration::from_millis(DEFAULT_VERIFY_MS) }),
+        (_, Some(Ok(ms))) if (1..=MAX_TTL_MS).contains(&ms) => {
+            Ok(Freshness::Ttl { ttl: Duration::from_millis(ms) })
+        }
+        (_, Some(_)) => Err(format!("expected ttl=1 to ttl={} milliseconds", MAX_TTL_MS)),
+        _ => Err("expected 'always', 'watch' or 'ttl=MS', such as ttl=1000".to_owned()),
     }
 }
 
@@ -347,9 +358,10 @@ mod tests {
             (["--listen", "4433"], "such as 127.0.0.1:4433"),
             (["--listen", "0.0.0.0:4433"], "loopback"),
             (["--admin", "192.0.2.1:80"], "loopback"),
-            (["--freshness", "watch"], "not yet available"),
-            (["--freshness", "ttl"], "not yet available"),
-            (["--freshness", "never"], "expected 'always'"),
+            (["--freshness", "ttl"], "such as ttl=1000"),
+            (["--freshness", "ttl=0"], "expected ttl=1 to ttl=86400000"),
+            (["--freshness", "ttl=1s"], "expected ttl=1 to ttl=86400000"),
+            (["--freshness", "never"], "expected 'always', 'watch' or"),
         ] {
             let error = parse(&bad).err().unwrap();
             assert!(error.contains(says), "{bad:?}: {error}");

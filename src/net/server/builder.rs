@@ -131,8 +131,12 @@ impl Server {
 
 fn configured_source(config: &ServerConfig) -> Result<SharedSource, BuildError> {
     Ok(match &config.pool.source {
-        SourceConfig::Directory { dir, freshness: config::Freshness::Always } => {
-            let options = DirectoryOptions { max_item: config.max_item, ..Default::default() };
+        SourceConfig::Directory { dir, freshness } => {
+            let options = DirectoryOptions {
+                max_item: config.max_item,
+                freshness: *freshness,
+                ..Default::default()
+            };
             Arc::new(Directory::open(dir, options)?)
         }
         SourceConfig::Sample => Arc::new(Sample::new()),

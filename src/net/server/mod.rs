@@ -292,7 +292,7 @@ impl Shell {
                 tokio::task::spawn_local(async move {
                     let source = retrieval.source();
                     let answer = source.retrieve(&key, known.as_deref()).await;
-                    retrieval.answer(&key, answer);
+                    retrieval.answer(answer);
                 });
             }
         }

@@ -2,11 +2,9 @@
 
 use super::Shell;
 use crate::node::server::{CallResponse, Called, Retrieved};
-use crate::source::{self, SharedSource, SourceError};
-use crate::wire::Key;
+use crate::source::{self, Answer, Freshness, SharedSource, SourceError};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A question to the source that is answered in any case: a source that panics costs one request,
 /// not the wait of all who asked for that item.
@@ -27,11 +25,14 @@ impl Retrieval {
     }
 
     /// Hands the answer in.
-    pub(super) fn answer(mut self, key: &Key, answer: Result<source::Retrieved, SourceError>) {
-        let fresh_for = self.shell.source.fresh_for(key);
+    pub(super) fn answer(mut self, answer: Result<Answer, SourceError>) {
+        let (answer, freshness) = match answer {
+            Ok(Answer { retrieved, freshness }) => (Ok(retrieved), freshness),
+            Err(error) => (Err(error), Freshness::default()),
+        };
         let retrieved = self.translate(answer);
         self.answered = true;
-        self.hand_in(retrieved, fresh_for);
+        self.hand_in(retrieved, freshness);
     }
 
     /// The source's answer as the machine takes it; what stays open is kept here.
@@ -50,9 +51,9 @@ impl Retrieval {
         }
     }
 
-    fn hand_in(&self, retrieved: Retrieved, fresh_for: Duration) {
+    fn hand_in(&self, retrieved: Retrieved, freshness: Freshness) {
         let ticket = self.ticket;
-        self.shell.with(|node, now| node.handle_retrieved(now, ticket, retrieved, fresh_for));
+        self.shell.with(|node, now| node.handle_retrieved(now, ticket, retrieved, freshness));
         // Left over if the machine had no more use for it.
         self.shell.opened.borrow_mut().remove(&ticket);
     }
@@ -61,7 +62,8 @@ impl Retrieval {
 impl Drop for Retrieval {
     fn drop(&mut self) {
         if !self.answered {
-            self.hand_in(Retrieved::Failed("the source panicked".into()), Duration::ZERO);
+            let failed = Retrieved::Failed("the source panicked".into());
+            self.hand_in(failed, Freshness::default());
         }
     }
 }

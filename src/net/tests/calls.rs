@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, block_on, wait_until};
 use crate::net::client::{CallRequest, Client, ClientConfig, Error};
-use crate::source::{CallResponse, Known, Retrieved, Source, SourceError};
+use crate::source::{Answer, CallResponse, Known, Retrieved, Source, SourceError};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::ErrorCode;
 use crate::wire::{HeaderBlock, HeaderName, Key};
@@ -19,8 +19,8 @@ struct Obedient {
 }
 
 impl Source for Obedient {
-    async fn retrieve(&self, _: &Key, _: Option<&Known>) -> Result<Retrieved, SourceError> {
-        Ok(Retrieved::NotFound)
+    async fn retrieve(&self, _: &Key, _: Option<&Known>) -> Result<Answer, SourceError> {
+        Ok(Retrieved::NotFound.into())
     }
 
     async fn call(&self, request: crate::source::CallRequest) -> Result<CallResponse, SourceError> {

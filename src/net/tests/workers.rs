@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, block_on, sample, wait_until};
 use super::lane::Lane;
-use crate::source::{Known, Retrieved, Source, SourceError, Version};
+use crate::source::{Answer, Known, Retrieved, Source, SourceError, Version};
 use crate::wire::lane::{ErrorCode, Outcome};
 use crate::wire::{ClientId, HeaderBlock, Key};
 use bytes::Bytes;
@@ -109,10 +109,10 @@ fn a_server_that_restarts_with_another_worker_count_is_asked_at_the_right_one() 
 struct Fragile;
 
 impl Source for Fragile {
-    async fn retrieve(&self, key: &Key, _: Option<&Known>) -> Result<Retrieved, SourceError> {
+    async fn retrieve(&self, key: &Key, _: Option<&Known>) -> Result<Answer, SourceError> {
         assert_ne!(key.as_str(), "/panic", "as this test wants");
         let body = Bytes::copy_from_slice(key.as_bytes());
-        Ok(Retrieved::Version(Version::new(HeaderBlock::default(), body)))
+        Ok(Retrieved::Version(Version::new(HeaderBlock::default(), body)).into())
     }
 }
 

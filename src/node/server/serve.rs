@@ -8,7 +8,7 @@
 
 use super::answer::Fresh;
 use super::{ClientRole, Link, Output, Pending, Record, Retrieval, Retrieved, Server};
-use crate::mirror::{Known, decide};
+use crate::mirror::{Freshness, Known, decide};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
 use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply, Validator};
@@ -207,19 +207,19 @@ impl Server {
         self.outputs.push_back(Output::Retrieve { ticket: ticket as u64, key, known });
     }
 
-    /// The source answered, and will give the same answer for so long after it was asked.
+    /// The source answered, and says how long that holds after it was asked.
     pub fn handle_retrieved(
         &mut self,
         now: Time,
         ticket: u64,
         retrieved: Retrieved,
-        fresh_for: Duration,
+        freshness: Freshness,
     ) {
         self.turn(now);
         let Some(retrieval) = self.retrievals.try_remove(ticket as usize) else {
             return;
         };
-        let found = self.take_answer(&retrieval, retrieved, retrieval.asked_at + fresh_for);
+        let found = self.take_answer(&retrieval, retrieved, freshness);
         // What was made for one reader is not for those who joined: they ask for their own.
         let for_one = match &found {
             Found::Fresh(fresh) => !fresh.known.is_shareable(),
@@ -244,16 +244,16 @@ impl Server {
         &mut self,
         retrieval: &Retrieval,
         retrieved: Retrieved,
-        fresh_until: Time,
+        freshness: Freshness,
     ) -> Found {
-        let key = &retrieval.key;
+        let (key, asked_at) = (&retrieval.key, retrieval.asked_at);
         let found = match (retrieved, &retrieval.known) {
             (Retrieved::Version(version), _) if version.is_shareable() => {
-                let body = self.items.insert(key, &version, fresh_until);
+                let body = self.items.insert(key, &version, asked_at, freshness);
                 return Found::Fresh(self.fresh(key, version.known(), Some(body)));
             }
             (Retrieved::Unchanged, Some(known)) => {
-                self.items.renew(key, known, fresh_until);
+                self.items.renew(key, known, asked_at, freshness);
                 return Found::Fresh(self.fresh(key, known, None));
             }
             (Retrieved::Version(version), _) => {

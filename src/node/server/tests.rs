@@ -1,8 +1,10 @@
 //! One server, by hand: what it does with each kind of request.
 
 mod calls;
+mod freshness;
 
 use super::*;
+use crate::mirror::Freshness;
 use crate::node::Planted;
 use crate::wire::Assignment;
 use crate::wire::backplane::{Forward, Holds, How, Status, use_cached_frame};
@@ -107,7 +109,7 @@ fn sent_unchecked(server: &mut Server) -> Vec<(Link, Message)> {
             }
             Output::Retrieve { ticket, .. } => {
                 let answer = Retrieved::NotFound;
-                server.handle_retrieved(now(0), ticket, answer, Duration::ZERO);
+                server.handle_retrieved(now(0), ticket, answer, Freshness::default());
             }
             _ => {}
         }

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
+mod freshness;
+
 /// What lies beside the root and must never be seen.
 const SECRET: &str = "outside the root";
 /// How the content of every file beneath the root begins.
@@ -90,7 +92,7 @@ impl Tree {
 
 async fn ask(directory: &Directory, key: &str, known: Option<&Version>) -> Retrieved {
     let known = known.map(|version| version.known().as_ref());
-    directory.retrieve(&key.parse().unwrap(), known).await.unwrap()
+    directory.retrieve(&key.parse().unwrap(), known).await.unwrap().retrieved
 }
 
 async fn version(directory: &Directory, key: &str, known: Option<&Version>) -> Version {
@@ -428,7 +430,8 @@ async fn unmirrored(directory: &Directory, key: &str) -> Unmirrored {
 #[tokio::test]
 async fn a_file_above_the_limit_is_passed_on_in_pieces() {
     let tree = Tree::new();
-    let options = DirectoryOptions { max_item: 1000, trust_after: Duration::ZERO };
+    let options =
+        DirectoryOptions { max_item: 1000, trust_after: Duration::ZERO, ..Default::default() };
     let directory = tree.open(options);
     tree.write("limit.txt", vec![b'x'; 1000]);
     assert_eq!(version(&directory, "/limit.txt", None).await.body().len(), 1000);
@@ -456,7 +459,8 @@ async fn a_file_above_the_limit_is_passed_on_in_pieces() {
 #[tokio::test]
 async fn a_large_file_that_changes_is_broken_off() {
     let tree = Tree::new();
-    let options = DirectoryOptions { max_item: 1000, trust_after: Duration::ZERO };
+    let options =
+        DirectoryOptions { max_item: 1000, trust_after: Duration::ZERO, ..Default::default() };
     let directory = tree.open(options);
     let size = 600 * 1024;
     let start = async || {
@@ -497,7 +501,8 @@ async fn a_large_file_that_changes_is_broken_off() {
 async fn a_large_file_that_changed_just_now_is_held_back_until_a_change_would_show() {
     let tree = Tree::new();
     let hour = Duration::from_secs(3600);
-    let directory = tree.open(DirectoryOptions { max_item: 10, trust_after: hour });
+    let directory =
+        tree.open(DirectoryOptions { max_item: 10, trust_after: hour, ..Default::default() });
     tree.write("large", "inside: large");
     let mut body = unmirrored(&directory, "/large").await.body;
     let early = tokio::time::timeout(Duration::from_millis(100), body.next()).await;
@@ -578,7 +583,7 @@ proptest! {
             if let Ok(key) = text.parse::<Key>()
                 && let Ok(found) = runtime.block_on(directory.retrieve(&key, None))
             {
-                match found {
+                match found.retrieved {
                     Retrieved::Version(version) => {
                         prop_assert!(version.body().starts_with(INSIDE.as_bytes()));
                     }
