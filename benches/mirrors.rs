@@ -345,9 +345,9 @@ impl Plan {
                 let row = Row { part, entries: *entries, clients, keys: self.keys };
                 let figures = measure_apart(row);
                 let beyond = figures.client - ENTRY * *entries as f64;
-                let step = last.filter(|(before, _)| before < entries).map(|(before, bytes)| {
-                    (figures.client - bytes) / (*entries - before) as f64
-                });
+                let step = last
+                    .filter(|(before, _)| before < entries)
+                    .map(|(before, bytes)| (figures.client - bytes) / (*entries - before) as f64);
                 last = Some((*entries, figures.client));
                 if self.json {
                     rows.push(json(row, figures, beyond));

@@ -11,13 +11,16 @@
 //! - `idle`: forgetting those that have asked for nothing for long;
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause;
-//! - `record`: what is known of a client, and of another server.
+//! - `record`: what is known of a client, and of another server; `clients`: finding it by the
+//!   client's id; `names`: servers by number; `choices`: why this alternate.
 
 mod answer;
 mod calls;
+mod choices;
 mod clients;
 mod drain;
 mod idle;
+mod names;
 mod ownership;
 mod peers;
 mod rebuild;
@@ -40,7 +43,7 @@ use crate::wire::{ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +114,9 @@ pub struct Server {
     store: Store,
     items: Items,
     clients: clients::Clients<Record>,
+    /// The servers that records name.
+    names: names::Names,
+    choices: choices::Choices,
     primary_clients: u64,
     counters: Counters,
     retrievals: Slab<Retrieval>,
@@ -121,8 +127,8 @@ pub struct Server {
     routers: BTreeMap<Link, u64>,
     /// Releases owed: of which client, to whom, in which epoch.
     debts: BTreeMap<ClientId, BTreeMap<Name, Epoch>>,
-    /// Clients as primary that have no alternate, because there was no other server.
-    alone: BTreeSet<ClientId>,
+    /// Some client as primary may have no alternate, because there was no other server.
+    some_alone: bool,
     /// Clients handed on a moment ago, to whom, and until when that is remembered.
     handed_on: BTreeMap<ClientId, (Name, Time)>,
     released: release::Released,
@@ -148,6 +154,8 @@ impl Server {
             store: Store::default(),
             items: Items::new(config.memory),
             clients: clients::Clients::default(),
+            names: names::Names::new(&config.name),
+            choices: choices::Choices::default(),
             primary_clients: 0,
             counters: Counters::default(),
             retrievals: Slab::new(),
@@ -155,7 +163,7 @@ impl Server {
             joinable: HashMap::new(),
             routers: BTreeMap::new(),
             debts: BTreeMap::new(),
-            alone: BTreeSet::new(),
+            some_alone: false,
             handed_on: BTreeMap::new(),
             released: release::Released::default(),
             returning: None,
@@ -211,6 +219,7 @@ impl Server {
         self.forget_handed_on(now);
         self.released.forget(now);
         self.forget_idle(now);
+        self.forget_names();
         self.turn_rebuilds(now);
         self.turn_drain(now);
         if now >= self.debts_due {
