@@ -1,4 +1,4 @@
-//! Values that many mirrors share, each kept once and named by a 32-bit handle.
+//! Values that many mirrors share, each kept once and named by a handle of 28 bits.
 
 use crate::wire::{Fingerprint, Key};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -6,14 +6,24 @@ use slab::Slab;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroU32;
 
-/// Names a value in one [`Interner`]. Never zero, so that an optional handle takes four bytes.
+/// Bits of a handle: two of them are seven bytes of a mirror.
+pub(super) const HANDLE_BITS: u32 = 28;
+/// Values in one [`Interner`]: their records alone would take some 20 GB.
+const MAX_VALUES: usize = (1 << HANDLE_BITS) - 1;
+
+/// Names a value in one [`Interner`]. Never zero, so that zero can stand for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Handle(NonZeroU32);
 
 impl Handle {
-    fn new(index: usize) -> Self {
-        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
-        Self(number.expect("fewer than 2^32 - 1 distinct values fit in memory"))
+    /// The handle with this number, which an interner has given out; none for zero.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// Less than 2^[`HANDLE_BITS`].
+    pub(super) fn number(self) -> u32 {
+        self.0.get()
     }
 
     fn index(self) -> usize {
@@ -27,6 +37,7 @@ pub(super) struct Interner<T> {
     values: Slab<(T, u32)>,
     handles: HashTable<Handle>,
     hasher: DefaultHashBuilder,
+    limit: usize,
 }
 
 /// What can be interned.
@@ -49,21 +60,30 @@ impl Internable for Fingerprint {
 
 impl<T: Internable> Interner<T> {
     pub(super) fn new() -> Self {
-        let hasher = DefaultHashBuilder::default();
-        Self { values: Slab::new(), handles: HashTable::new(), hasher }
+        Self::with_limit(MAX_VALUES)
     }
 
-    /// One more holder of `value`.
-    pub(super) fn acquire(&mut self, value: &T) -> Handle {
+    fn with_limit(limit: usize) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        Self { values: Slab::new(), handles: HashTable::new(), hasher, limit }
+    }
+
+    /// One more holder of `value`; none if there are as many values as there are handles.
+    pub(super) fn acquire(&mut self, value: &T) -> Option<Handle> {
         let hash = self.hasher.hash_one(value);
         if let Some(handle) = self.handles.find(hash, |at| self.values[at.index()].0 == *value) {
             self.values[handle.index()].1 += 1;
-            return *handle;
+            return Some(*handle);
         }
-        let handle = Handle::new(self.values.insert((value.detached(), 1)));
+        if self.values.len() >= self.limit {
+            return None;
+        }
+        // Places are given out from the lowest on, so that each is below the limit.
+        let number = self.values.insert((value.detached(), 1)) as u32 + 1;
+        let handle = Handle::from_number(number)?;
         let rehash = |at: &Handle| self.hasher.hash_one(&self.values[at.index()].0);
         self.handles.insert_unique(hash, handle, rehash);
-        handle
+        Some(handle)
     }
 
     /// One holder less.
@@ -85,5 +105,24 @@ impl<T: Internable> Interner<T> {
 
     pub(super) fn len(&self) -> usize {
         self.values.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_interner_takes_what_it_has_and_nothing_new() {
+        let mut interner = Interner::with_limit(2);
+        let key = |text: &str| text.parse::<Key>().unwrap();
+        let first = interner.acquire(&key("/1")).unwrap();
+        let second = interner.acquire(&key("/2")).unwrap();
+        assert_eq!(interner.acquire(&key("/3")), None);
+        assert_eq!(interner.acquire(&key("/1")), Some(first));
+        interner.release(second);
+        let third = interner.acquire(&key("/3")).unwrap();
+        assert_eq!((third, interner.value(third)), (second, &key("/3")));
+        assert!(third.number() >> HANDLE_BITS == 0 && interner.len() == 2);
     }
 }

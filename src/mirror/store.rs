@@ -1,39 +1,79 @@
 //! The mirrors of all clients of one worker.
 //!
-//! A mirror is a dense array over the client's slots. An entry is two 32-bit handles, of a key and
-//! of a version's fingerprint, which all mirrors of the worker share: eight bytes an entry, however
-//! long the keys are and however many clients hold the same version.
+//! A mirror is a dense array over the client's slots. An entry is two handles of 28 bits, of a key
+//! and of a version's fingerprint, which all mirrors of the worker share: seven bytes an entry,
+//! however long the keys are and however many clients hold the same version. What the allocator
+//! and room to grow add makes it eight.
 
-use super::interner::{Handle, Interner};
+use super::interner::{HANDLE_BITS, Handle, Interner};
 use crate::wire::{Fingerprint, Key};
 
-/// What one slot of a mirror holds.
+/// What one slot of a mirror holds, packed: the key's handle, and above it the version's.
 #[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    key: Option<Handle>,
-    version: Option<Handle>,
-}
+struct Entry([u8; 7]);
 
-const _: () = assert!(size_of::<Entry>() == 8, "design, section 5: about 8 bytes an entry");
+const _: () = assert!(2 * HANDLE_BITS as usize == 8 * size_of::<Entry>());
+
+impl Entry {
+    fn new(key: Option<Handle>, version: Option<Handle>) -> Self {
+        let number = |handle: Option<Handle>| handle.map_or(0, |handle| handle.number().into());
+        let packed: u64 = number(version) << HANDLE_BITS | number(key);
+        let mut bytes = [0; 7];
+        bytes.copy_from_slice(&packed.to_le_bytes()[..7]);
+        Self(bytes)
+    }
+
+    fn key(self) -> Option<Handle> {
+        Handle::from_number(self.packed() as u32 & ((1 << HANDLE_BITS) - 1))
+    }
+
+    fn version(self) -> Option<Handle> {
+        Handle::from_number((self.packed() >> HANDLE_BITS) as u32)
+    }
+
+    fn packed(self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..7].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
+    }
+}
 
 /// A server's copy of one client's cache. It owns handles of its [`Store`], so it ends through
 /// [`Store::clear`], not by being dropped.
 #[derive(Debug, Default)]
 pub struct Mirror {
-    entries: Vec<Entry>,
-    used: u32,
+    /// By slot; those behind the last slot in use are empty.
+    entries: Box<[Entry]>,
 }
 
 impl Mirror {
-    /// Slots that hold a key.
+    /// Slots that hold a key. Looks at all: for people.
     pub fn len(&self) -> usize {
-        self.used as usize
+        self.entries.iter().filter(|entry| entry.key().is_some()).count()
     }
 
     /// Whether no slot holds a key.
     pub fn is_empty(&self) -> bool {
-        self.used == 0
+        self.entries.iter().all(|entry| entry.key().is_none())
     }
+
+    /// Makes room for so many slots, and few more.
+    fn grow(&mut self, slots: usize) {
+        let mut entries = std::mem::take(&mut self.entries).into_vec();
+        let room = room_for(slots);
+        entries.reserve_exact(room - entries.len());
+        entries.resize(room, Entry::default());
+        self.entries = entries.into_boxed_slice();
+    }
+}
+
+/// How many entries fit the memory that the allocator gives when so many are asked for. It has four
+/// sizes from a power of two to the next one, and multiples of 16 bytes below 128; the room between
+/// what is asked for and such a size would be lost.
+fn room_for(slots: usize) -> usize {
+    let bytes = slots * size_of::<Entry>();
+    let step = (bytes.next_power_of_two() / 8).max(16);
+    bytes.next_multiple_of(step) / size_of::<Entry>()
 }
 
 /// What a slot holds, spelt out.
@@ -62,11 +102,13 @@ impl Store {
     /// What the mirror knows of a slot.
     pub fn held(&self, mirror: &Mirror, slot: u64) -> Option<Held<'_>> {
         let entry = mirror.entries.get(usize::try_from(slot).ok()?)?;
-        let key = self.keys.value(entry.key?);
-        Some(Held { key, version: entry.version.map(|version| self.versions.value(version)) })
+        let key = self.keys.value(entry.key()?);
+        Some(Held { key, version: entry.version().map(|version| self.versions.value(version)) })
     }
 
-    /// Puts a key and a version, or no version, in a slot. The caller has bounded `slot`.
+    /// Puts a key and a version, or no version, in a slot. The caller has bounded `slot`. Should
+    /// there be no handle left for a new value, the mirror does without: that slot is unknown to
+    /// it then, or what it holds.
     pub fn set(
         &mut self,
         mirror: &mut Mirror,
@@ -76,13 +118,13 @@ impl Store {
     ) {
         let slot = slot as usize;
         if mirror.entries.len() <= slot {
-            mirror.entries.resize(slot + 1, Entry::default());
+            mirror.grow(slot + 1);
         }
         // Acquired before the old ones are released, so that a value that stays is not made anew.
-        let key = Some(self.keys.acquire(key));
-        let version = version.map(|version| self.versions.acquire(version));
-        let old = std::mem::replace(&mut mirror.entries[slot], Entry { key, version });
-        mirror.used += u32::from(old.key.is_none());
+        let key = self.keys.acquire(key);
+        let version = version.filter(|_| key.is_some());
+        let version = version.and_then(|version| self.versions.acquire(version));
+        let old = std::mem::replace(&mut mirror.entries[slot], Entry::new(key, version));
         self.release(old);
     }
 
@@ -114,10 +156,10 @@ impl Store {
     }
 
     fn release(&mut self, entry: Entry) {
-        if let Some(key) = entry.key {
+        if let Some(key) = entry.key() {
             self.keys.release(key);
         }
-        if let Some(version) = entry.version {
+        if let Some(version) = entry.version() {
             self.versions.release(version);
         }
     }
@@ -132,6 +174,30 @@ mod tests {
 
     fn key(number: u8) -> Key {
         format!("/{number}").parse().unwrap()
+    }
+
+    #[test]
+    fn entries_take_eight_bytes_with_what_the_allocator_adds() {
+        let block = |slots: usize| room_for(slots) * size_of::<Entry>();
+        assert_eq!([1, 2, 3, 16, 64].map(room_for), [2, 2, 4, 16, 64]);
+        let mut total = (0, 0);
+        for slots in 1..5_000 {
+            // A size that the allocator has, less than an entry apart.
+            assert!(room_for(slots) >= slots);
+            assert!(block(slots) <= (slots * 7 * 5 / 4).next_multiple_of(16), "{slots}");
+            assert_eq!(room_for(room_for(slots)), room_for(slots), "{slots}");
+            total = (total.0 + slots, total.1 + block(slots) + 6);
+        }
+        assert!(total.1 <= 8 * total.0, "{total:?}");
+    }
+
+    #[test]
+    fn the_highest_handles_fit_an_entry() {
+        let highest = Handle::from_number((1 << HANDLE_BITS) - 1);
+        for (key, version) in [(highest, None), (None, highest), (highest, highest)] {
+            let entry = Entry::new(key, version);
+            assert_eq!((entry.key(), entry.version()), (key, version));
+        }
     }
 
     proptest! {

@@ -182,11 +182,10 @@ impl Server {
         by: Option<UseCachedBy>,
     ) {
         let differs = |record: &&Record| {
-            let own = (record.epoch.term, record.epoch.change);
-            record.role == ClientRole::Primary && asked != Some(own)
+            record.role == ClientRole::Primary && asked != Some(record.counters())
         };
         let record = self.clients.get(client).filter(differs);
-        let assignment = record.map(|record| record.assignment(&self.config.name));
+        let assignment = record.map(|record| record.assignment(&self.config.name, &self.names));
         let to = to.clone();
         if let (Outcome::UseCached { tag }, Some(by), None) = (&reply.outcome, by, &assignment) {
             let (inner_id, tag) = (reply.request_id, *tag);

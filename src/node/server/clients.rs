@@ -1,7 +1,12 @@
 //! Clients by their ids, found in one step however many there are.
+//!
+//! What is kept of a client stands in a chunk of a fixed size, at a place that stays its own until
+//! it goes. The tables by which it is found hold places only, four bytes each: that they double,
+//! and are never full, costs little. There are several, so that none takes long to grow.
 
 use crate::wire::ClientId;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
+use std::cell::Cell;
 use std::collections::BinaryHeap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -23,37 +28,229 @@ impl Hasher for IdHasher {
     }
 }
 
-/// Something by client.
-pub(super) type Clients<T> = HashMap<ClientId, T, BuildHasherDefault<IdHasher>>;
+/// Something about few clients, by their ids.
+pub(super) type ById<T> = HashMap<ClientId, T, BuildHasherDefault<IdHasher>>;
 
-/// The first `limit` ids behind `after`, in order. Looks at all of them: for people, not for
-/// requests.
-pub(super) fn ids_after<T>(
-    clients: &Clients<T>,
-    after: Option<ClientId>,
-    limit: usize,
-) -> Vec<ClientId> {
-    let mut lowest = BinaryHeap::with_capacity(limit.min(clients.len()) + 1);
-    for client in clients.keys().filter(|client| Some(**client) > after) {
-        lowest.push(*client);
-        if lowest.len() > limit {
-            lowest.pop();
+const CHUNK_BYTES: usize = 64 << 10;
+/// A power of two.
+const TABLES: usize = 64;
+const MAX_PLACES: usize = 1 << 31;
+
+/// Where a client stands. Another client may have the place later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+#[derive(Debug)]
+enum Slot<T> {
+    Taken(ClientId, T),
+    /// With the place that becomes the first vacant one when this one is taken.
+    Vacant(Option<Place>),
+}
+
+/// Something about every client.
+#[derive(Debug)]
+pub(super) struct Clients<T> {
+    /// All of them but the last are full, of taken or vacant slots.
+    chunks: Vec<Vec<Slot<T>>>,
+    vacant: Option<Place>,
+    tables: Box<[HashTable<Place>]>,
+    len: usize,
+    /// The one that was asked for last, and is likely to be asked for again.
+    last: Cell<Place>,
+}
+
+impl<T> Default for Clients<T> {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            vacant: None,
+            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+            len: 0,
+            last: Cell::new(Place(0)),
         }
     }
-    lowest.into_sorted_vec()
+}
+
+fn hash(client: &ClientId) -> u64 {
+    client.halves()[1]
+}
+
+/// The number of a client's table: by bits that the table itself looks at only if it has 2^40
+/// places.
+fn table(client: &ClientId) -> usize {
+    (hash(client) >> 40) as usize % TABLES
+}
+
+impl<T> Clients<T> {
+    const CHUNK: usize = CHUNK_BYTES / size_of::<Slot<T>>();
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where a client stands.
+    pub(super) fn place(&self, client: &ClientId) -> Option<Place> {
+        let last = self.last.get();
+        if self.is_at(last, client) {
+            return Some(last);
+        }
+        let tables = &self.tables[table(client)];
+        let place = *tables.find(hash(client), |place| self.is_at(*place, client))?;
+        self.last.set(place);
+        Some(place)
+    }
+
+    fn is_at(&self, place: Place, client: &ClientId) -> bool {
+        matches!(self.slot(place), Some(Slot::Taken(id, _)) if id == client)
+    }
+
+    fn slot(&self, Place(number): Place) -> Option<&Slot<T>> {
+        let number = number as usize;
+        self.chunks.get(number / Self::CHUNK)?.get(number % Self::CHUNK)
+    }
+
+    fn slot_mut(&mut self, Place(number): Place) -> Option<&mut Slot<T>> {
+        let number = number as usize;
+        self.chunks.get_mut(number / Self::CHUNK)?.get_mut(number % Self::CHUNK)
+    }
+
+    /// Who stands at a place, if somebody does.
+    pub(super) fn at_mut(&mut self, place: Place) -> Option<(ClientId, &mut T)> {
+        match self.slot_mut(place)? {
+            Slot::Taken(client, value) => Some((*client, value)),
+            Slot::Vacant(_) => None,
+        }
+    }
+
+    pub(super) fn contains_key(&self, client: &ClientId) -> bool {
+        self.place(client).is_some()
+    }
+
+    pub(super) fn get(&self, client: &ClientId) -> Option<&T> {
+        match self.slot(self.place(client)?)? {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Vacant(_) => None,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, client: &ClientId) -> Option<&mut T> {
+        let place = self.place(client)?;
+        self.at_mut(place).map(|(_, value)| value)
+    }
+
+    /// Puts something in a client's place, or gives it one; what was there comes back.
+    ///
+    /// # Panics
+    /// If there are 2^31 clients, whose ids alone take 32 GB.
+    pub(super) fn insert(&mut self, client: ClientId, value: T) -> Option<T> {
+        if let Some(known) = self.get_mut(&client) {
+            return Some(std::mem::replace(known, value));
+        }
+        let taken = Slot::Taken(client, value);
+        let place = match self.vacant {
+            Some(place) => {
+                let slot = self.slot_mut(place).expect("vacant places are in chunks");
+                if let Slot::Vacant(next) = std::mem::replace(slot, taken) {
+                    self.vacant = next;
+                }
+                place
+            }
+            None => self.append(taken),
+        };
+        let chunks = &self.chunks;
+        let rehash = |Place(number): &Place| {
+            let number = *number as usize;
+            match &chunks[number / Self::CHUNK][number % Self::CHUNK] {
+                Slot::Taken(client, _) => hash(client),
+                Slot::Vacant(_) => unreachable!("tables hold taken places"),
+            }
+        };
+        self.tables[table(&client)].insert_unique(hash(&client), place, rehash);
+        self.len += 1;
+        self.last.set(place);
+        None
+    }
+
+    fn append(&mut self, slot: Slot<T>) -> Place {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == Self::CHUNK) {
+            self.chunks.push(Vec::with_capacity(Self::CHUNK));
+        }
+        let before = (self.chunks.len() - 1) * Self::CHUNK;
+        let chunk = self.chunks.last_mut().expect("one was pushed");
+        let number = before + chunk.len();
+        assert!(number < MAX_PLACES, "so many clients do not fit in memory");
+        chunk.push(slot);
+        Place(number as u32)
+    }
+
+    /// Takes a client away. The next new one gets its place.
+    pub(super) fn remove(&mut self, client: &ClientId) -> Option<T> {
+        let place = self.place(client)?;
+        let found = self.tables[table(client)].find_entry(hash(client), |at| *at == place);
+        found.expect("whoever has a place is in a table").remove();
+        let vacant = Slot::Vacant(self.vacant.replace(place));
+        self.len -= 1;
+        match std::mem::replace(self.slot_mut(place)?, vacant) {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Vacant(_) => None,
+        }
+    }
+
+    /// All of them, in the order of their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ClientId, &T)> {
+        self.chunks.iter().flatten().filter_map(|slot| match slot {
+            Slot::Taken(client, value) => Some((client, value)),
+            Slot::Vacant(_) => None,
+        })
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ClientId> {
+        self.iter().map(|(client, _)| client)
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.chunks.iter_mut().flatten().filter_map(|slot| match slot {
+            Slot::Taken(_, value) => Some(value),
+            Slot::Vacant(_) => None,
+        })
+    }
+
+    /// The first `limit` ids behind `after`, in order. Looks at all of them: for people, not for
+    /// requests.
+    pub(super) fn ids_after(&self, after: Option<ClientId>, limit: usize) -> Vec<ClientId> {
+        let mut lowest = BinaryHeap::with_capacity(limit.min(self.len()) + 1);
+        for client in self.keys().filter(|client| Some(**client) > after) {
+            lowest.push(*client);
+            if lowest.len() > limit {
+                lowest.pop();
+            }
+        }
+        lowest.into_sorted_vec()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn id(number: u8) -> ClientId {
+        ClientId([number.wrapping_mul(77); 16])
+    }
 
     #[test]
     fn ids_come_in_order_page_by_page() {
-        let id = |number: u8| ClientId([number.wrapping_mul(77); 16]);
-        let clients: Clients<()> = (0..100).map(|number| (id(number), ())).collect();
+        let mut clients = Clients::default();
+        (0..100).for_each(|number| assert!(clients.insert(id(number), ()).is_none()));
         let mut read = Vec::new();
         loop {
-            let page = ids_after(&clients, read.last().copied(), 7);
+            let page = clients.ids_after(read.last().copied(), 7);
             if page.is_empty() {
                 break;
             }
@@ -62,5 +259,44 @@ mod tests {
         }
         assert_eq!(read.len(), 100);
         assert!(read.is_sorted());
+    }
+
+    #[test]
+    fn a_place_is_kept_over_chunks_and_given_to_the_next_one() {
+        let id = |number: u32| ClientId(u128::from(number).to_be_bytes());
+        let mut clients = Clients::default();
+        let count = 3 * Clients::<u32>::CHUNK as u32;
+        (0..count).for_each(|number| assert_eq!(clients.insert(id(number), number), None));
+        let places: Vec<_> = (0..count).map(|number| clients.place(&id(number))).collect();
+        for gone in (0..count).step_by(2) {
+            assert_eq!(clients.remove(&id(gone)), Some(gone));
+            assert_eq!(clients.insert(id(count + gone), gone), None);
+            assert_eq!(clients.place(&id(count + gone)), places[gone as usize]);
+        }
+        assert_eq!((clients.len(), clients.chunks.len()), (count as usize, 3));
+        for stays in (1..count).step_by(2) {
+            assert_eq!(clients.place(&id(stays)), places[stays as usize]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn clients_are_a_map(steps in prop::collection::vec((0u8..40, 0u8..4, 0u32..9), 0..300)) {
+            let (mut clients, mut model) = (Clients::default(), BTreeMap::new());
+            for (number, what, value) in steps {
+                let client = id(number);
+                match what {
+                    0 => prop_assert_eq!(clients.remove(&client), model.remove(&client)),
+                    1 => prop_assert_eq!(clients.get(&client), model.get(&client)),
+                    _ => {
+                        let before = clients.insert(client, value);
+                        prop_assert_eq!(before, model.insert(client, value));
+                    }
+                }
+                prop_assert_eq!(clients.len(), model.len());
+                let found: BTreeMap<_, _> = clients.iter().map(|(id, it)| (*id, *it)).collect();
+                prop_assert_eq!(&found, &model);
+            }
+        }
     }
 }

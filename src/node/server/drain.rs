@@ -174,11 +174,11 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let ours = record.role == ClientRole::Primary && record.rebuild.is_none();
-        let Some(alternate) = record.alternate.clone().filter(|_| ours) else {
+        let ours = record.role == ClientRole::Primary && record.rebuild().is_none();
+        let Some(alternate) = record.alternate(&self.names).cloned().filter(|_| ours) else {
             return;
         };
-        let epoch = record.epoch.clone();
+        let epoch = record.epoch(&self.names);
         let former = self.passed_on(&client);
         let asks = self.version_with(&alternate) >= HAND_OVER_SINCE;
         if self.config.planted.is(Fault::DrainForgetsClient) {
@@ -197,7 +197,7 @@ impl Server {
     /// Servers to which the next primary of a client owes what is owed now.
     fn passed_on(&self, client: &ClientId) -> Vec<Name> {
         let record = self.clients.get(client);
-        let former = record.into_iter().flat_map(|record| &record.former);
+        let former = record.into_iter().flat_map(|record| record.former(&self.names));
         let creditors = self.debts.get(client).into_iter().flat_map(BTreeMap::keys);
         self.distinct_others(former.chain(creditors).cloned().collect())
     }
@@ -268,16 +268,17 @@ impl Server {
     ) {
         let epoch = assignment.epoch.clone();
         let lower = self.clients.get(&client).filter(|record| {
-            record.role == ClientRole::Primary && record.epoch < epoch && epoch.primary == *from
+            let lower = record.epoch(&self.names) < epoch;
+            record.role == ClientRole::Primary && lower && epoch.primary == *from
         });
         let Some(record) = lower else {
             return;
         };
-        if record.alternate.as_ref() != Some(from) {
+        if record.alternate(&self.names) != Some(from) {
             // Another alternate was chosen meanwhile, which must hear of it too.
             return self.yield_to(now, client, &epoch);
         }
-        let router = record.router.clone();
+        let router = record.router();
         self.give_away(now, client, &epoch);
         if let Some(router) = router {
             self.send(&router, Message::AssignmentChanged { client, assignment });

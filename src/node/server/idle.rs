@@ -8,6 +8,7 @@
 //! primary lives that made it the alternate, and gives it up when that has been gone, or has been
 //! another run of its server, for twice the idle time.
 
+use super::clients::Place;
 use super::{ClientRole, Server};
 use crate::cluster::Count;
 use crate::wire::{ClientId, Time};
@@ -18,40 +19,78 @@ const LOOKS_IN_A_TURN: usize = 1024;
 /// An alternate waits so many times the idle timeout for its primary.
 const ALTERNATE_PATIENCE: u32 = 2;
 
-/// Clients by the second in which they are looked at.
+/// Places in one piece of a list: pieces do not double, nor move.
+const PIECE: usize = 1024;
+
+/// Places of clients by the second in which they are looked at. Who is filed under that second no
+/// more, or came to the place later, is passed over.
 #[derive(Debug, Default)]
-pub(super) struct Wheel(BTreeMap<u64, Vec<ClientId>>);
+pub(super) struct Wheel(BTreeMap<u32, Vec<Vec<Place>>>);
 
 impl Wheel {
-    /// The next client whose second has come, with that second.
-    fn pop(&mut self, now: Time) -> Option<(u64, ClientId)> {
-        let mut first = self.0.first_entry().filter(|entry| *entry.key() <= now.as_secs())?;
-        let (second, client) = (*first.key(), first.get_mut().pop());
-        if first.get().is_empty() {
+    fn push(&mut self, second: u32, place: Place) {
+        let pieces = self.0.entry(second).or_default();
+        match pieces.last_mut().filter(|piece| piece.len() < PIECE) {
+            Some(piece) => piece.push(place),
+            None => pieces.push(vec![place]),
+        }
+    }
+
+    /// The next place whose second has come, with that second.
+    fn pop(&mut self, now: Time) -> Option<(u32, Place)> {
+        let mut first = self.0.first_entry().filter(|it| u64::from(*it.key()) <= now.as_secs())?;
+        let (second, pieces) = (*first.key(), first.get_mut());
+        let place = pieces.last_mut().and_then(Vec::pop);
+        if pieces.last().is_some_and(Vec::is_empty) {
+            pieces.pop();
+        }
+        if pieces.is_empty() {
             first.remove();
         }
-        Some((second, client?))
+        Some((second, place?))
     }
+}
+
+/// Seconds since 1970, until 2106.
+fn second_after(due: Time) -> u32 {
+    u32::try_from(due.as_secs() + 1).unwrap_or(u32::MAX)
 }
 
 impl Server {
     /// Files a client, unless it is filed already.
     pub(super) fn file(&mut self, now: Time, client: ClientId) {
-        let due = now + self.config.client_idle_timeout;
-        let second = due.as_secs() + 1;
+        let second = second_after(now + self.config.client_idle_timeout);
+        let Some(place) = self.clients.place(&client) else {
+            return;
+        };
         if let Some(record) = self.clients.get_mut(&client).filter(|record| record.filed == 0) {
             record.filed = second;
-            self.idle.0.entry(second).or_default().push(client);
+            self.idle.push(second, place);
         }
+    }
+
+    /// Files a client that came back, unless it stands where it stood and is filed already.
+    pub(super) fn refile(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        was_at: Option<Place>,
+        second: u32,
+    ) {
+        let same = self.clients.place(&client) == was_at;
+        if let Some(record) = self.clients.get_mut(&client).filter(|_| same) {
+            record.filed = second;
+        }
+        self.file(now, client);
     }
 
     /// Looks at the clients whose time has come.
     pub(super) fn forget_idle(&mut self, now: Time) {
         for _ in 0..LOOKS_IN_A_TURN {
-            let Some((second, client)) = self.idle.pop(now) else {
+            let Some((second, place)) = self.idle.pop(now) else {
                 return;
             };
-            let Some(record) = self.clients.get_mut(&client) else {
+            let Some((client, record)) = self.clients.at_mut(place) else {
                 continue;
             };
             if record.filed != second {
@@ -69,11 +108,12 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let asked = record.asked;
+        let asked = record.asked(now);
         if now.since(asked) < self.config.client_idle_timeout {
             return self.file(asked, client);
         }
-        let (epoch, alternate) = (record.epoch.clone(), record.alternate.clone());
+        let epoch = record.epoch(&self.names);
+        let alternate = record.alternate(&self.names).cloned();
         // Nothing up to here is true any more; above it the client may be assigned afresh.
         let end = epoch.next_change().unwrap_or(epoch);
         self.remove(&client);
@@ -91,11 +131,12 @@ impl Server {
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
-        let primary = self.board.member(&record.epoch.primary).filter(|member| member.reachable);
+        let primary = self.board.member(self.names.name(record.primary()));
+        let primary = primary.filter(|member| member.reachable);
         let run = primary.and_then(|member| member.status.as_ref()).map(|it| it.incarnation);
-        if run.is_some() && run == record.run {
-            record.asked = now;
-        } else if now.since(record.asked) >= timeout * ALTERNATE_PATIENCE {
+        if run.is_some() && run == record.run() {
+            record.set_asked(now);
+        } else if now.since(record.asked(now)) >= timeout * ALTERNATE_PATIENCE {
             self.remove(&client);
             self.tally.increase(Count::Forgotten);
             return self.status_changed(now);

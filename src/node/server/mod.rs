@@ -14,16 +14,19 @@
 //! - `idle`: forgetting those that have asked for nothing for long;
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause;
-//! - `record`: what is known of a client, and of another server.
+//! - `record`: what is known of a client, and of another server; `clients`: finding it by the
+//!   client's id; `names`: servers by number; `choices`: why this alternate.
 
 mod answer;
 mod batch;
 mod calls;
+mod choices;
 mod clients;
 mod differences;
 mod drain;
 mod idle;
 mod inventory;
+mod names;
 mod ownership;
 mod peers;
 mod prefetch;
@@ -47,7 +50,7 @@ use crate::wire::{ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +133,9 @@ pub struct Server {
     batches: HashMap<u64, batch::PendingBatch>,
     last_batch: u64,
     clients: clients::Clients<Record>,
+    /// The servers that records name.
+    names: names::Names,
+    choices: choices::Choices,
     primary_clients: u64,
     counters: Counters,
     retrievals: Slab<Retrieval>,
@@ -140,8 +146,8 @@ pub struct Server {
     routers: BTreeMap<Link, u64>,
     /// Releases owed: of which client, to whom, in which epoch.
     debts: BTreeMap<ClientId, BTreeMap<Name, Epoch>>,
-    /// Clients as primary that have no alternate, because there was no other server.
-    alone: BTreeSet<ClientId>,
+    /// Some client as primary may have no alternate, because there was no other server.
+    some_alone: bool,
     /// Clients handed on a moment ago, to whom, and until when that is remembered.
     handed_on: BTreeMap<ClientId, (Name, Time)>,
     released: release::Released,
@@ -172,6 +178,8 @@ impl Server {
             batches: HashMap::new(),
             last_batch: 0,
             clients: clients::Clients::default(),
+            names: names::Names::new(&config.name),
+            choices: choices::Choices::default(),
             primary_clients: 0,
             counters: Counters::default(),
             retrievals: Slab::new(),
@@ -179,7 +187,7 @@ impl Server {
             joinable: HashMap::new(),
             routers: BTreeMap::new(),
             debts: BTreeMap::new(),
-            alone: BTreeSet::new(),
+            some_alone: false,
             handed_on: BTreeMap::new(),
             released: release::Released::default(),
             returning: None,
@@ -236,6 +244,7 @@ impl Server {
         self.forget_handed_on(now);
         self.released.forget(now);
         self.forget_idle(now);
+        self.forget_names();
         self.turn_rebuilds(now);
         self.turn_prefetches(now);
         self.turn_drain(now);

@@ -8,7 +8,6 @@
 
 use super::{ClientRole, Link, MAX_HELD_BACK, Record, Server};
 use crate::cluster::Count;
-use crate::mirror::Mirror;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, Holding, Holds, How, MAX_FORMER, Message, SelfState};
 use crate::wire::lane::{Outcome, Reply};
@@ -96,11 +95,10 @@ impl Server {
                 _ => Title::Foreign,
             };
         };
-        let (asked, own) =
-            ((forward.term, forward.change), (record.epoch.term, record.epoch.change));
+        let (asked, own) = ((forward.term, forward.change), record.counters());
         // The names decide only between equals.
         let primary = forward.primary.as_ref().unwrap_or(&self.config.name);
-        let higher = asked > own || (asked == own && *primary > record.epoch.primary);
+        let higher = asked > own || (asked == own && primary > self.names.name(record.primary()));
         let higher = higher || self.config.planted.is(Fault::NoEpochCheck);
         match (record.role, forward.how) {
             (_, How::Standby) => Title::StandBy,
@@ -169,7 +167,7 @@ impl Server {
         self.settle_as_primary(now, client, first);
     }
 
-    /// Lists the client as primary, with the mirror that is here.
+    /// Lists the client as primary, in an epoch of ours, with the mirror that is here.
     pub(super) fn become_primary(
         &mut self,
         now: Time,
@@ -178,32 +176,26 @@ impl Server {
         mut former: Vec<Name>,
         hands_over: Option<&Name>,
     ) {
-        let mut mirror = Mirror::default();
-        let (mut former_alternate, mut filed) = (None, 0);
-        if let Some(record) = self.clients.remove(&client) {
-            filed = record.filed;
-            match record.role {
-                ClientRole::Primary => former_alternate = record.alternate,
+        let own = self.names.own();
+        let mut record = Record::new(ClientRole::Primary, &epoch, own, now);
+        if let Some(known) = self.clients.get_mut(&client) {
+            (record.mirror, record.filed) = (std::mem::take(&mut known.mirror), known.filed);
+            match known.role {
+                ClientRole::Primary => record.alternate = known.alternate,
                 ClientRole::Alternate => {
                     self.tally.increase(Count::TakenOver);
-                    former.push(record.epoch.primary);
+                    former.push(self.names.name(known.primary()).clone());
                     self.primary_clients += 1;
                 }
             }
-            former.extend(record.former);
-            mirror = record.mirror;
+            former.extend(known.former(&self.names).cloned());
         } else {
             self.primary_clients += 1;
         }
         // Whoever hands the client over is told by us, ahead of any release: not by the alternate.
         former.retain(|name| Some(name) != hands_over);
         let former = self.distinct_others(former);
-        let record = Record {
-            alternate: former_alternate,
-            mirror,
-            filed,
-            ..Record::new(ClientRole::Primary, epoch, former, now)
-        };
+        record.set_former(former.iter().filter_map(|name| self.names.add(name)));
         self.clients.insert(client, record);
         self.file(now, client);
         self.choose_alternate(client);
@@ -238,7 +230,7 @@ impl Server {
     /// What can be told of a client that is not served here.
     pub(super) fn known_assignment(&self, client: &ClientId) -> Option<Assignment> {
         let record = self.clients.get(client);
-        record.map(|record| record.assignment(&self.config.name)).or_else(|| {
+        record.map(|record| record.assignment(&self.config.name, &self.names)).or_else(|| {
             // Its alternate is not known here. The primary tells, when it is asked under an earlier
             // change.
             let released = self.released.epoch(client)?.clone();
@@ -260,7 +252,7 @@ impl Server {
     pub(super) fn answer_who_holds(&mut self, link: &Link, query: u64, client: ClientId) {
         let mirror = self.clients.get(&client).map(|record| Holding {
             as_primary: record.role == ClientRole::Primary,
-            assignment: record.assignment(&self.config.name),
+            assignment: record.assignment(&self.config.name, &self.names),
             entries: record.mirror.len() as u64,
         });
         let holds = match (mirror, self.released.epoch(&client)) {

@@ -271,12 +271,13 @@ impl Server {
         assert_eq!(listed.count() as u64, self.primary_clients, "{}: count", self.config.name);
         let alternate = self.clients.len() as u64 - self.primary_clients;
         assert_eq!(self.told, (self.primary_clients, alternate), "{}: tally", self.config.name);
-        for (client, record) in &self.clients {
+        for (client, record) in self.clients.iter() {
             let owner = client.owner(self.config.workers);
             assert_eq!(owner, self.config.worker, "{}: {client}'s owner", self.config.name);
             let alone = record.role == ClientRole::Primary && record.alternate.is_none();
-            assert_eq!(alone, self.alone.contains(client), "{}: {client}", self.config.name);
-            assert_ne!(record.alternate.as_ref(), Some(&self.config.name), "its own alternate");
+            assert!(!alone || self.some_alone, "{}: {client}", self.config.name);
+            let alternate = record.alternate(&self.names);
+            assert_ne!(alternate, Some(&self.config.name), "its own alternate");
         }
     }
 }

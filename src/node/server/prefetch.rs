@@ -71,7 +71,7 @@ impl Server {
         };
         if !self.items.has_payload(&version.digest) {
             list.listed.insert(version.digest);
-            let primary = record.epoch.primary.clone();
+            let primary = self.names.name(record.primary()).clone();
             let (version, key) = (*version, key.detached());
             list.wanted.push_back(Wanted { version, key, primary, client });
         }

@@ -31,6 +31,9 @@ impl MirrorLag {
     }
 }
 
+/// Clients for which room is kept.
+const ROOM: usize = 1024;
+
 /// What is under way between this worker and other servers.
 #[derive(Debug, Default)]
 pub(super) struct Rebuilds {
@@ -40,7 +43,7 @@ pub(super) struct Rebuilds {
     credit: usize,
     due: Time,
     /// Clients whose alternate is behind, and since when it has made no progress.
-    behind: clients::Clients<Time>,
+    behind: clients::ById<Time>,
     /// Clients of whose mirrors something came that is to be acknowledged.
     unacknowledged: BTreeSet<ClientId>,
     acks_due: Time,
@@ -50,6 +53,10 @@ impl Rebuilds {
     /// The client has no alternate here any more.
     pub(super) fn forget(&mut self, client: &ClientId) {
         self.behind.remove(client);
+        // After a failover all clients were behind; not for long.
+        if self.behind.capacity() > 2 * ROOM && self.behind.len() < self.behind.capacity() / 8 {
+            self.behind.shrink_to(ROOM);
+        }
     }
 
     /// Something was sent to the client's alternate.
@@ -65,9 +72,10 @@ impl Server {
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
-        record.rebuild = (!record.mirror.is_empty()).then_some(0);
-        let (epoch, former) = (record.epoch.clone(), record.former.clone());
-        let complete = record.rebuild.is_none();
+        record.set_rebuild((!record.mirror.is_empty()).then_some(0));
+        let epoch = record.epoch(&self.names);
+        let former = record.former(&self.names).cloned().collect();
+        let complete = record.rebuild().is_none();
         self.send_to_owner(alternate, &client, Message::MirrorBegin { client, epoch, former });
         if complete {
             return self.may_be_handed_over(client);
@@ -104,6 +112,9 @@ impl Server {
                 self.rebuilds.queue.pop_front();
             }
         }
+        if self.rebuilds.queue.is_empty() {
+            self.rebuilds.queue.shrink_to(ROOM);
+        }
     }
 
     /// Sends as many entries of one mirror as may be sent now; `true` when none is left.
@@ -111,18 +122,18 @@ impl Server {
         let Some(record) = self.clients.get_mut(&client) else {
             return true;
         };
-        let (Some(first), Some(alternate)) = (record.rebuild, record.alternate.clone()) else {
+        let alternate = record.alternate(&self.names).cloned();
+        let (Some(first), Some(alternate)) = (record.rebuild(), alternate) else {
             return true;
         };
-        let epoch = record.epoch.clone();
+        let epoch = record.epoch(&self.names);
         let mut entries = self.store.entries_from(&record.mirror, first);
         let mut messages = Vec::new();
         for (slot, held) in entries.by_ref().take(self.rebuilds.credit) {
-            record.sequence += 1;
             messages.push(Message::Mirror {
                 client,
                 epoch: epoch.clone(),
-                sequence: record.sequence,
+                sequence: record.sequence + messages.len() as u64 + 1,
                 slot,
                 key: held.key.clone(),
                 version: held.version.copied(),
@@ -130,8 +141,9 @@ impl Server {
         }
         let rest = entries.next().map(|(slot, _)| slot);
         drop(entries);
-        record.rebuild = rest;
-        let complete = record.rebuild.is_none();
+        record.count_sent(messages.len());
+        record.set_rebuild(rest);
+        let complete = record.rebuild().is_none();
         self.rebuilds.credit -= messages.len().max(1);
         for message in messages {
             self.send_to_owner(&alternate, &client, message);
@@ -159,7 +171,7 @@ impl Server {
             let Some(record) = record.filter(|record| record.role == ClientRole::Alternate) else {
                 continue;
             };
-            let (epoch, sequence) = (record.epoch.clone(), record.sequence);
+            let (epoch, sequence) = (record.epoch(&self.names), record.sequence);
             let primary = epoch.primary.clone();
             if self.version_with(&primary) >= ACKED_SINCE {
                 let message = Message::MirrorAck { client, epoch, sequence };
@@ -179,11 +191,11 @@ impl Server {
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
-        if record.role != ClientRole::Primary || record.epoch != *epoch {
+        if record.role != ClientRole::Primary || !record.is_in(epoch, &self.names) {
             return;
         }
-        record.acked = record.acked.max(sequence.min(record.sequence));
-        if record.acked == record.sequence && record.rebuild.is_none() {
+        record.acknowledge(sequence);
+        if record.unacked() == 0 && record.rebuild().is_none() {
             self.rebuilds.forget(&client);
         } else {
             self.rebuilds.behind.insert(client, now);
@@ -198,9 +210,9 @@ impl Server {
             let Some(record) = self.clients.get(client) else {
                 continue;
             };
-            let rest = record.rebuild.map(|from| self.store.entries_from(&record.mirror, from));
+            let rest = record.rebuild().map(|from| self.store.entries_from(&record.mirror, from));
             let unsent = rest.map_or(0, |rest| rest.count() as u64);
-            let entries = record.sequence - record.acked + unsent;
+            let entries = record.unacked() + unsent;
             lag.add(&MirrorLag { entries, time: now.since(*since) });
         }
         lag

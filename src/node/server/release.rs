@@ -85,17 +85,18 @@ impl Server {
         if record.role == ClientRole::Primary {
             self.tally.increase(if handed_over { Count::HandedOver } else { Count::Released });
         }
-        if let (Some(router), Some(by), true) = (&record.router, by, handed_over) {
+        if let (Some(router), Some(by), true) = (record.router(), by, handed_over) {
             let epoch = Epoch { change: 0, ..by.clone() };
             let assignment = Assignment { epoch, alternate: None };
-            self.send(router, Message::AssignmentChanged { client: *client, assignment });
+            self.send(&router, Message::AssignmentChanged { client: *client, assignment });
         }
         if let Some(by) = by {
             self.remember_release(now, *client, by);
-            let believers = record.former.iter().chain(&record.alternate);
-            for name in believers.chain([&record.epoch.primary]) {
-                if *name != by.primary {
-                    self.owe(name, *client, by);
+            let believers: Vec<_> = record.names_used().collect();
+            for index in believers {
+                let name = self.names.name(index).clone();
+                if name != by.primary {
+                    self.owe(&name, *client, by);
                 }
             }
             self.pay_debts(Some(client));
@@ -110,7 +111,6 @@ impl Server {
         self.rebuilds.forget(client);
         if record.role == ClientRole::Primary {
             self.primary_clients -= 1;
-            self.alone.remove(client);
         }
         Some(record)
     }
@@ -125,7 +125,7 @@ impl Server {
         client: ClientId,
         epoch: Epoch,
     ) {
-        let listed = self.clients.get(&client).map(|record| record.epoch.clone());
+        let listed = self.clients.get(&client).map(|record| record.epoch(&self.names));
         let known = listed.clone().or_else(|| self.released.epoch(&client).cloned());
         if self.is_disowned_by(from, &client, &epoch) {
             self.drop_as_released(now, &client, None);
@@ -153,8 +153,8 @@ impl Server {
     fn is_disowned_by(&self, from: &Name, client: &ClientId, epoch: &Epoch) -> bool {
         self.clients.get(client).is_some_and(|record| {
             record.role == ClientRole::Alternate
-                && record.epoch == *epoch
-                && record.epoch.primary == *from
+                && record.is_in(epoch, &self.names)
+                && epoch.primary == *from
         })
     }
 
@@ -163,7 +163,7 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let lower = record.epoch < *epoch;
+        let lower = record.epoch(&self.names) < *epoch;
         if lower && record.role == ClientRole::Primary && epoch.primary == self.config.name {
             // An earlier run of ours was primary in that epoch; this run has to come after it.
             self.outrank(now, client, epoch);
@@ -178,7 +178,7 @@ impl Server {
             return self.drop_as_released(now, &client, Some(epoch));
         };
         if let Some(record) = self.clients.get_mut(&client) {
-            record.epoch = next;
+            record.set_epoch(&next);
             self.replace_alternate(client);
             self.owe_believers(client);
             self.pay_debts(Some(&client));
@@ -190,8 +190,9 @@ impl Server {
         let owed = self.debts.get(&client).and_then(|owed| owed.get(from));
         if owed.is_some_and(|owed| owed <= epoch) {
             self.strike_debt(&client, from);
-            if let Some(record) = self.clients.get_mut(&client) {
-                record.former.retain(|name| name != from);
+            let from = self.names.find(from);
+            if let (Some(record), Some(from)) = (self.clients.get_mut(&client), from) {
+                record.forget_former(from);
             }
         }
     }
@@ -200,7 +201,7 @@ impl Server {
     /// learns of the epoch with its mirror.
     pub(super) fn owe(&mut self, name: &Name, client: ClientId, epoch: &Epoch) {
         let record = self.clients.get(&client);
-        let alternate = record.and_then(|record| record.alternate.as_ref());
+        let alternate = record.and_then(|record| record.alternate(&self.names));
         if *name == self.config.name || Some(name) == alternate {
             return;
         }
@@ -222,22 +223,23 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let epoch = record.epoch.clone();
+        let epoch = record.epoch(&self.names);
         let mut names: Vec<_> = self.board.members().map(|(name, _)| name.clone()).collect();
-        names.extend(record.former.iter().cloned());
+        names.extend(record.former(&self.names).cloned());
         names.iter().for_each(|name| self.owe(name, client, &epoch));
     }
 
     /// A server was heard of for the first time, or for the first time since it was gone: what was
     /// taken over before, and which alternates were replaced, is without its knowledge.
     pub(super) fn owe_newcomer(&mut self, name: &Name) {
-        let first = |epoch: &Epoch| epoch.term == 1 && epoch.change <= 1;
-        let taken = |record: &&Record| record.role == ClientRole::Primary && !first(&record.epoch);
+        let first = |(term, change): (u64, u64)| term == 1 && change <= 1;
+        let taken =
+            |record: &&Record| record.role == ClientRole::Primary && !first(record.counters());
         let clients: Vec<_> = self
             .clients
             .iter()
             .filter(|(_, record)| taken(record))
-            .map(|(client, record)| (*client, record.epoch.clone()))
+            .map(|(client, record)| (*client, record.epoch(&self.names)))
             .collect();
         if !self.config.planted.is(Fault::LostRelease) {
             clients.iter().for_each(|(client, epoch)| self.owe(name, *client, epoch));
@@ -250,8 +252,8 @@ impl Server {
             owed.remove(name);
             !owed.is_empty()
         });
-        for record in self.clients.values_mut() {
-            record.former.retain(|former| former != name);
+        if let Some(gone) = self.names.find(name) {
+            self.clients.values_mut().for_each(|record| record.forget_former(gone));
         }
     }
 

@@ -6,10 +6,11 @@
 //! breaks, or the alternate goes away, another alternate is chosen in the next change of the epoch,
 //! and gets the mirror whole again: so there is never a mirror with a hole in it.
 
+use super::names::NameIndex;
 use super::rebuild::ACKED_SINCE;
 use super::{ClientRole, Record, Server};
 use crate::node::Fault;
-use crate::wire::backplane::{MAX_FORMER, Message};
+use crate::wire::backplane::Message;
 use crate::wire::{Assignment, ClientId, Epoch, Fingerprint, Key, Name, Time};
 
 impl Server {
@@ -19,35 +20,33 @@ impl Server {
         let Some(record) = self.clients.get_mut(&client) else {
             return;
         };
-        let choice = self.board.choose_alternate(&self.config.name, zone, &record.former);
-        let old = record.alternate.take();
-        if choice.is_none() && old.is_none() {
-            self.alone.insert(client);
+        let former: Vec<_> = record.former(&self.names).cloned().collect();
+        let choice = self.board.choose_alternate(&self.config.name, zone, &former);
+        let new = choice.as_ref().and_then(|choice| self.names.add(choice.chosen()));
+        let old = record.alternate;
+        if new.is_none() && old.is_none() {
+            self.some_alone = true;
             return;
         }
-        let Some(next) = record.epoch.next_change() else {
+        let Some(next) = record.epoch(&self.names).next_change() else {
             // There is no epoch in which another alternate could be announced: all stays as it is.
-            if old.is_none() {
-                self.alone.insert(client);
-            }
-            record.alternate = old;
+            self.some_alone |= old.is_none();
             return;
         };
-        record.epoch = next.clone();
-        (record.sequence, record.acked, record.rebuild) = (0, 0, None);
-        record.alternate = choice.as_ref().map(|choice| choice.chosen().clone());
-        record.choice = choice;
-        let new = record.alternate.clone();
-        if let Some(old) = old.filter(|old| Some(old) != new.as_ref()) {
+        record.set_epoch(&next);
+        record.restart_sequence();
+        record.alternate = new;
+        if let Some(choice) = choice {
+            record.choice = self.choices.remember(client, choice);
+        }
+        if let Some(old) = old.filter(|_| old != new) {
             // It may be out of reach now, and must not believe for ever that it is the alternate.
-            record.former.retain(|name| *name != old);
-            record.former.insert(0, old.clone());
-            record.former.truncate(MAX_FORMER);
+            record.add_former(old);
+            let old = self.names.name(old).clone();
             self.owe(&old, client, &next);
         }
-        match new {
+        match new.map(|new| self.names.name(new).clone()) {
             Some(new) => {
-                self.alone.remove(&client);
                 self.board.count_sent(&new);
                 // MIRROR_BEGIN takes the place of whatever it had.
                 self.strike_debt(&client, &new);
@@ -55,7 +54,7 @@ impl Server {
             }
             None => {
                 self.rebuilds.forget(&client);
-                self.alone.insert(client);
+                self.some_alone = true;
             }
         }
     }
@@ -66,17 +65,23 @@ impl Server {
         let Some(record) = self.clients.get(&client) else {
             return;
         };
-        let assignment = record.assignment(&self.config.name);
-        if let Some(router) = record.router.clone() {
+        let assignment = record.assignment(&self.config.name, &self.names);
+        if let Some(router) = record.router() {
             self.send(&router, Message::AssignmentChanged { client, assignment });
         }
     }
 
     /// Picks new alternates for all clients that had `gone`.
     pub(super) fn replace_alternates_at(&mut self, gone: &Name) {
-        let theirs = |record: &Record| {
-            record.role == ClientRole::Primary && record.alternate.as_ref() == Some(gone)
-        };
+        if let Some(gone) = self.names.find(gone) {
+            self.replace_alternates_that_are(Some(gone));
+        }
+    }
+
+    /// The same for all clients whose alternate is this one, or that have none.
+    fn replace_alternates_that_are(&mut self, alternate: Option<NameIndex>) {
+        let theirs =
+            |record: &Record| record.role == ClientRole::Primary && record.alternate == alternate;
         let clients: Vec<_> = self
             .clients
             .iter()
@@ -88,8 +93,8 @@ impl Server {
 
     /// Picks alternates for all clients that have none.
     pub(super) fn find_company(&mut self) {
-        for client in std::mem::take(&mut self.alone) {
-            self.replace_alternate(client);
+        if std::mem::take(&mut self.some_alone) {
+            self.replace_alternates_that_are(None);
         }
     }
 
@@ -104,16 +109,16 @@ impl Server {
         let Some(record) = self.clients.get_mut(client) else {
             return;
         };
-        let Some(alternate) = record.alternate.clone() else {
+        let Some(alternate) = record.alternate(&self.names).cloned() else {
             return;
         };
-        record.sequence += 1;
+        record.count_sent(1);
         if self.peers.get(&alternate).is_some_and(|peer| peer.version >= ACKED_SINCE) {
             self.rebuilds.note_behind(*client, self.last_turn);
         }
         let message = Message::Mirror {
             client: *client,
-            epoch: record.epoch.clone(),
+            epoch: record.epoch(&self.names),
             sequence: record.sequence,
             slot,
             key: key.clone(),
@@ -132,11 +137,13 @@ impl Server {
         former: Vec<Name>,
     ) {
         let filed = self.clients.get(&client).map_or(0, |record| record.filed);
+        let place = self.clients.place(&client);
         if let Some(record) = self.clients.get(&client) {
-            let again = record.role == ClientRole::Alternate && record.epoch == epoch;
+            let known = record.epoch(&self.names);
+            let again = record.role == ClientRole::Alternate && known == epoch;
             let unchecked = self.config.planted.is(Fault::NoEpochCheck);
-            if epoch <= record.epoch && !again && !unchecked {
-                let assignment = record.assignment(&self.config.name);
+            if epoch <= known && !again && !unchecked {
+                let assignment = record.assignment(&self.config.name, &self.names);
                 return self.refuse_mirror(from, client, assignment);
             }
             self.drop_as_released(now, &client, Some(&epoch));
@@ -144,11 +151,15 @@ impl Server {
             let assignment = Assignment { epoch: released.clone(), alternate: None };
             return self.refuse_mirror(from, client, assignment);
         }
-        let record = Record::new(ClientRole::Alternate, epoch.clone(), former.clone(), now);
+        let Some(primary) = self.names.add(&epoch.primary) else {
+            return;
+        };
+        let mut record = Record::new(ClientRole::Alternate, &epoch, primary, now);
+        record.set_former(former.iter().filter_map(|name| self.names.add(name)));
         let status = self.board.member(from).and_then(|member| member.status.as_ref());
-        let run = status.map(|status| status.incarnation);
-        self.clients.insert(client, Record { filed, run, ..record });
-        self.file(now, client);
+        record.set_run(status.map(|status| status.incarnation));
+        self.clients.insert(client, record);
+        self.refile(now, client, place, filed);
         if !self.config.planted.is(Fault::LostRelease) {
             // The primary pays too, but may be lost before it has.
             former.iter().for_each(|name| self.owe(name, client, &epoch));
@@ -178,7 +189,7 @@ impl Server {
         // Links are ordered and whole, so a gap means a link that broke: a new MIRROR_BEGIN
         // follows.
         let next = record.role == ClientRole::Alternate
-            && record.epoch == epoch
+            && record.is_in(&epoch, &self.names)
             && sequence == record.sequence + 1
             && slot < self.config.slots;
         if next {
@@ -193,8 +204,9 @@ impl Server {
 
     /// This server is no longer a client's alternate.
     pub(super) fn handle_mirror_end(&mut self, now: Time, client: ClientId, epoch: &Epoch) {
-        let ended =
-            |record: &&Record| record.role == ClientRole::Alternate && record.epoch <= *epoch;
+        let ended = |record: &&Record| {
+            record.role == ClientRole::Alternate && record.epoch(&self.names) <= *epoch
+        };
         if self.clients.get(&client).filter(ended).is_some() {
             self.drop_as_released(now, &client, None);
         }

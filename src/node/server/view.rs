@@ -1,6 +1,6 @@
 //! What a server shows of itself.
 
-use super::{ClientRole, Counters, MirrorLag, Server, clients};
+use super::{ClientRole, Counters, MirrorLag, Server};
 use crate::cluster::{Choice, Count};
 use crate::wire::backplane::SelfState;
 use crate::wire::{Assignment, ClientId, Fingerprint, Key, Name};
@@ -18,7 +18,8 @@ pub struct ClientView {
     pub assignment: Assignment,
     /// Entries in its mirror.
     pub entries: usize,
-    /// What was weighed when its alternate was chosen; only at its primary.
+    /// What was weighed when its alternate was chosen; only at its primary, and as long as that is
+    /// among the newest choices of the worker.
     pub choice: Option<Arc<Choice>>,
 }
 
@@ -119,15 +120,16 @@ impl Server {
     pub fn client_views(&self, after: Option<ClientId>, limit: usize) -> Vec<ClientView> {
         let view = |client: ClientId| {
             let record = self.clients.get(&client)?;
+            let choice = |number| self.choices.find(&client, number);
             Some(ClientView {
                 client,
                 role: record.role,
-                assignment: record.assignment(&self.config.name),
+                assignment: record.assignment(&self.config.name, &self.names),
                 entries: record.mirror.len(),
-                choice: record.choice.clone(),
+                choice: record.alternate.and_then(|_| choice(record.choice)).cloned(),
             })
         };
-        clients::ids_after(&self.clients, after, limit).into_iter().filter_map(view).collect()
+        self.clients.ids_after(after, limit).into_iter().filter_map(view).collect()
     }
 
     /// The mirror of one client, slot by slot.
