@@ -17,9 +17,7 @@ use std::sync::Arc;
 /// What an item costs beside its key and headers: records and their places, roughly.
 const OVERHEAD: usize = 256;
 /// What is known of items takes at most one part in so many of the budget.
-const KNOWN_SHARE: usize = 4;
-/// The budget is shared in so many parts.
-const STEPS: usize = 32;
+const KNOWN_SHARE: usize = 8;
 
 #[derive(Debug)]
 struct Item {
@@ -57,7 +55,7 @@ impl Items {
             places: HashMap::new(),
             items: Clock::default(),
             known_bytes: 0,
-            payloads: Payloads::new(budget - budget / STEPS),
+            payloads: Payloads::new(for_payloads(budget)),
             budget,
         }
     }
@@ -67,15 +65,8 @@ impl Items {
         if self.budget != budget {
             self.budget = budget;
             self.make_room(0);
-            self.share_budget();
+            self.payloads.set_budget(for_payloads(budget));
         }
-    }
-
-    /// Gives the payloads what is left, in steps: a smaller arena costs payloads.
-    fn share_budget(&mut self) {
-        let step = (self.budget / STEPS).max(1);
-        let known = self.known_bytes.next_multiple_of(step).min(self.budget);
-        self.payloads.set_budget(self.budget - known);
     }
 
     /// What is known of the version last put under `key`.
@@ -135,7 +126,6 @@ impl Items {
         self.make_room(item.cost());
         self.known_bytes += item.cost();
         self.places.insert(key, self.items.insert(item));
-        self.share_budget();
         self.payloads.insert(&version.fingerprint().digest, version.body())
     }
 
@@ -185,6 +175,12 @@ impl Items {
             self.places.remove(&item.key);
         }
     }
+}
+
+/// What is left for payloads, whether or not the rest is used: an arena that has to give back a page
+/// loses all that lies on it.
+fn for_payloads(budget: usize) -> usize {
+    budget - budget / KNOWN_SHARE
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Payloads {
         self.budget = budget;
         self.arena.set_budget(budget);
         while self.arena.committed() > budget
-            && let Some(owners) = self.arena.shrink().filter(|owners| !owners.is_empty())
+            && let Some(owners) = self.arena.vacate(1).filter(|owners| !owners.is_empty())
         {
             owners.into_iter().for_each(|owner| self.drop_owned(owner));
             self.arena.reclaim();
@@ -156,6 +156,11 @@ mod tests {
             payloads.insert(&digest, &bytes);
         }
         payloads.set_budget(1 << 20);
+        assert!(payloads.committed() <= 1 << 20);
+        for number in 0..1000 {
+            let (digest, bytes) = payload(number, 3_000);
+            payloads.insert(&digest, &bytes);
+        }
         assert!(payloads.committed() <= 1 << 20 && payloads.len() > 200);
         payloads.set_budget(0);
         assert_eq!((payloads.committed(), payloads.live()), (0, 0));

@@ -16,8 +16,11 @@
 //! another size come into fashion, until all that is on it was dropped. Here a few neighbours are
 //! enough, wherever they are cheapest.
 //!
-//! Payloads above a quarter of a page that no hole fits get a page of their own, in multiples of
-//! 4 KiB. A page whose last payload is gone is returned, but for one that is kept as a spare.
+//! Pages are so long that any payload fits in one, and memory is used again without the allocator.
+//! Pages of 1 MiB, and one for each longer payload, were tried: then the allocator had the holes
+//! instead, and the process twice the memory of its pages. A long page costs nothing where it was
+//! never written to. One whose last payload is gone is returned, but for one that is kept as a
+//! spare.
 //!
 //! The only unsafe code is in `page.rs`, which is sound whatever the rest of the arena does. Threads
 //! meet in `Arc`, `Weak`, the counts of `Bytes` and a queue of crossbeam only, so there is no
@@ -42,24 +45,13 @@ use places::Places;
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest payload.
+/// The longest payload, and page.
 pub const MAX_PAYLOAD: usize = 64 << 20;
 
-/// The longest page that payloads share, and the shortest.
-const MAX_PAGE: u32 = 1 << 20;
-const MIN_PAGE: u32 = 4 << 10;
-/// Into how many pages the budget goes, if that is no less than the shortest and no more than the
-/// longest allows.
-const PAGES: usize = 64;
 /// Lengths of ranges are multiples of it.
 const GRAIN: u32 = 64;
-/// Lengths of pages, and of ranges above a quarter of a page, are multiples of it.
-const SYSTEM_PAGE: u32 = 4 << 10;
 
-const _: () = {
-    assert!(MAX_PAYLOAD + SYSTEM_PAGE as usize <= u32::MAX as usize);
-    assert!(MIN_PAGE.is_multiple_of(SYSTEM_PAGE) && SYSTEM_PAGE.is_multiple_of(GRAIN));
-};
+const _: () = assert!(MAX_PAYLOAD < u32::MAX as usize && MAX_PAYLOAD.is_multiple_of(64));
 
 /// Payloads of one owner thread, in pages that never take more than a budget.
 ///
@@ -90,7 +82,7 @@ pub struct Arena {
     committed: usize,
     /// Bytes of all payloads.
     live: usize,
-    /// How long a page is that payloads share.
+    /// How long a page is, if the budget allows.
     page: u32,
     /// A page without payloads.
     spare: Option<u32>,
@@ -99,15 +91,12 @@ pub struct Arena {
 impl Arena {
     /// Pages take at most `budget` bytes. Records are not counted: about 100 bytes a payload.
     pub fn new(budget: usize) -> Self {
-        Self {
-            places: Places::default(),
-            returns: Arc::new(Returns::new()),
-            budget,
-            committed: 0,
-            live: 0,
-            page: page_length(budget),
-            spare: None,
-        }
+        Self::with_pages(budget, MAX_PAYLOAD as u32)
+    }
+
+    fn with_pages(budget: usize, page: u32) -> Self {
+        let (places, returns) = (Places::new(), Arc::new(Returns::new()));
+        Self { places, returns, budget, committed: 0, live: 0, page, spare: None }
     }
 
     /// Copies a payload of at most [`MAX_PAYLOAD`] bytes. `None` if there is no room for it now.
@@ -120,10 +109,13 @@ impl Arena {
             return Some(Bytes::new());
         }
         let length = self.length_for(payload.len())?;
+        if self.committed > self.budget {
+            return None;
+        }
         if !self.places.fits(length) {
             self.commit(length)?;
         }
-        // It fits in a u32, as its rounded length does.
+        // The length fits in a u32, as the one of the place does.
         let (place, page, space) = self.places.take(length, payload.len() as u32, owner)?;
         if self.spare == Some(page) {
             self.spare = None;
@@ -142,38 +134,20 @@ impl Arena {
         self.reclaim();
         let mut owners = Vec::new();
         let length = self.length_for(length)?;
-        if self.places.fits(length) || self.has_budget_for(length) {
+        let above = self.committed > self.budget;
+        if length == 0 || !above && (self.places.fits(length) || self.page_for(length).is_some()) {
             return Some(owners);
         }
-        let run = self.places.cheapest_run(length);
-        // Whole pages only when they may be cheaper, which takes a payload of many neighbours.
-        let pages = match run {
-            Some(_) if length <= self.page / 4 => None,
-            _ => self.cheapest_pages(length),
-        };
-        let cost = pages.iter().flatten().map(|page| page.cost).sum::<u64>();
-        let runs = match (run, pages) {
-            (Some(run), Some(pages)) if cost < run.cost => pages,
-            (Some(run), _) => vec![run],
-            (None, pages) => pages?,
+        let run = if above { None } else { self.places.cheapest_run(length) };
+        let runs = match run {
+            Some(run) => vec![run],
+            // Above the budget, or each page is too short, because the budget was.
+            None => {
+                let needed = self.committed + if above { 0 } else { length as usize };
+                self.places.cheapest_pages(needed.checked_sub(self.budget)? as u64)?
+            }
         };
         runs.into_iter().for_each(|run| self.places.name(run, &mut owners));
-        Some(owners)
-    }
-
-    /// The owners whose payloads, when dropped, make pages go back until no more are held than the
-    /// budget allows; none of them if that is so. As [`Arena::vacate`].
-    pub fn shrink(&mut self) -> Option<Vec<u32>> {
-        self.reclaim();
-        let mut owners = Vec::new();
-        if self.committed > self.budget {
-            self.give_back_spare();
-        }
-        let missing = self.committed.saturating_sub(self.budget);
-        if missing > 0 {
-            let runs = self.places.cheapest_pages(missing as u64)?;
-            runs.into_iter().for_each(|run| self.places.name(run, &mut owners));
-        }
         Some(owners)
     }
 
@@ -184,18 +158,19 @@ impl Arena {
             let (bytes, empty) = self.places.free(place, space);
             self.live -= bytes as usize;
             match empty {
-                Some((page, true)) if self.spare.is_none() => self.spare = Some(page),
-                Some((page, _)) => self.give_back(page),
+                Some(page) if self.spare.is_none() && self.committed <= self.budget => {
+                    self.spare = Some(page);
+                }
+                Some(page) => self.give_back(page),
                 None => {}
             }
         }
     }
 
-    /// From now on pages take at most `budget` bytes. If they take more, nothing is stored that
-    /// needs a new page until enough of them were emptied: [`Arena::shrink`] names whom to drop.
+    /// From now on pages take at most `budget` bytes. If they take more, nothing is stored until
+    /// enough of them were emptied: [`Arena::vacate`] names whom to drop.
     pub fn set_budget(&mut self, budget: usize) {
         self.budget = budget;
-        self.page = page_length(budget);
         self.reclaim();
         if self.committed > budget {
             self.give_back_spare();
@@ -214,41 +189,27 @@ impl Arena {
 
     /// The length of the place of a payload.
     fn length_for(&self, payload: usize) -> Option<u32> {
-        let length = u32::try_from(payload).ok().filter(|_| payload <= MAX_PAYLOAD)?;
-        let grain = if length > self.page / 4 { SYSTEM_PAGE } else { GRAIN };
-        Some(length.next_multiple_of(grain))
+        let length = u32::try_from(payload).ok()?.checked_next_multiple_of(GRAIN)?;
+        (length <= self.page).then_some(length)
     }
 
-    /// The length of a new page for a place.
-    fn page_for(&self, place: u32) -> u32 {
-        if place > self.page / 4 { place } else { self.page }
-    }
-
-    /// Whether the budget allows for the page that a place of that length needs, if need be
-    /// without the spare one.
-    fn has_budget_for(&self, place: u32) -> bool {
+    /// The length of a page that the budget allows for, if need be without the spare one, if a
+    /// place of `length` bytes fits in it.
+    fn page_for(&self, length: u32) -> Option<u32> {
         let spare = self.spare.map_or(0, |page| self.places.page_length(page) as usize);
-        self.committed - spare + self.page_for(place) as usize <= self.budget
+        let page =
+            (self.budget + spare).checked_sub(self.committed)?.min(self.page as usize) as u32;
+        Some(page - page % GRAIN).filter(|page| *page >= length)
     }
 
-    fn commit(&mut self, place: u32) -> Option<()> {
-        if !self.has_budget_for(place) {
-            return None;
-        }
-        let length = self.page_for(place);
-        if self.committed + length as usize > self.budget {
+    fn commit(&mut self, length: u32) -> Option<()> {
+        let page = self.page_for(length)?;
+        if self.committed + page as usize > self.budget {
             self.give_back_spare();
         }
-        self.committed += length as usize;
-        self.places.add(Space::new(length, &self.returns), length == self.page);
+        self.committed += page as usize;
+        self.places.add(Space::new(page, &self.returns));
         Some(())
-    }
-
-    /// Pages to vacate for a page that a place of that length needs.
-    fn cheapest_pages(&self, place: u32) -> Option<Vec<places::Run>> {
-        let needed = self.page_for(place) as usize;
-        let missing = (self.committed + needed).saturating_sub(self.budget);
-        self.places.cheapest_pages(missing as u64)
     }
 
     fn give_back_spare(&mut self) {
@@ -271,9 +232,4 @@ impl fmt::Debug for Arena {
         shown.field("budget", budget).field("committed", committed).field("live", live);
         shown.finish_non_exhaustive()
     }
-}
-
-fn page_length(budget: usize) -> u32 {
-    let share = (budget / PAGES).clamp(MIN_PAGE as usize, MAX_PAGE as usize);
-    1 << share.ilog2()
 }

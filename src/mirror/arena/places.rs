@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 /// Where a list ends.
 const NONE: u32 = u32::MAX;
-/// How many payloads, or those of one page, are weighed against each other before some are named.
-const WEIGHED_PAYLOADS: u32 = 1024;
+/// How many places are weighed against each other, if that many are enough to find some to name.
+const WEIGHED_PLACES: usize = 512;
 
 enum Content {
     Free(Space),
@@ -50,8 +50,6 @@ struct Page {
     /// The place at its start, which stays the same.
     first: u32,
     length: u32,
-    /// Not for one payload alone.
-    shared: bool,
     /// Bytes of its payloads.
     live: u64,
     payloads: u32,
@@ -70,23 +68,27 @@ pub(super) struct Run {
 }
 
 /// All places of all pages.
-#[derive(Default)]
 pub(super) struct Places {
     places: Slab<Place>,
     pages: Slab<Page>,
     /// The free places by length.
     free: BTreeSet<(u32, u32)>,
-    /// The page that is weighed next.
-    hand: usize,
+    /// The place that is weighed next.
+    hand: u32,
 }
 
 impl Places {
+    pub(super) fn new() -> Self {
+        let (places, pages, free) = (Slab::new(), Slab::new(), BTreeSet::new());
+        Self { places, pages, free, hand: NONE }
+    }
+
     /// Adds a page, as one free place.
-    pub(super) fn add(&mut self, space: Space, shared: bool) {
+    pub(super) fn add(&mut self, space: Space) {
         let length = space.length();
         let page = number(self.pages.vacant_key());
         let first = self.insert(space, page, NONE, NONE);
-        self.pages.insert(Page { first, length, shared, live: 0, payloads: 0, named: 0 });
+        self.pages.insert(Page { first, length, live: 0, payloads: 0, named: 0 });
     }
 
     /// Removes a page without payloads, and gives its space.
@@ -94,6 +96,9 @@ impl Places {
         let first = self.pages.remove(page as usize).first;
         let place = self.places.remove(first as usize);
         self.free.remove(&(place.length, first));
+        if self.hand == first {
+            self.hand = NONE;
+        }
         match place.content {
             Content::Free(space) if space.length() == place.length => space,
             _ => panic!("page {page} was not empty"),
@@ -140,8 +145,8 @@ impl Places {
     }
 
     /// Takes back the space of a payload: the bytes that the payload had, and its page if that is
-    /// empty now, with whether it may be shared.
-    pub(super) fn free(&mut self, freed: u32, space: Space) -> (u32, Option<(u32, bool)>) {
+    /// empty now.
+    pub(super) fn free(&mut self, freed: u32, space: Space) -> (u32, Option<u32>) {
         let place = &mut self.places[freed as usize];
         let content = std::mem::replace(&mut place.content, Content::Free(space));
         let Content::Payload { bytes, named, .. } = content else {
@@ -152,7 +157,7 @@ impl Places {
         record.live -= u64::from(bytes);
         record.payloads -= 1;
         record.named -= u32::from(named);
-        let empty = (record.payloads == 0).then_some((page, record.shared));
+        let empty = (record.payloads == 0).then_some(page);
         if self.is_free(after) {
             self.unlist(after);
             self.absorb(freed, after);
@@ -167,24 +172,32 @@ impl Places {
         (bytes, empty)
     }
 
-    /// The cheapest run of `length` bytes among the next pages that have one.
+    /// The cheapest run of `length` bytes among the next places, and as many more as it takes to
+    /// find one.
     pub(super) fn cheapest_run(&mut self, length: u32) -> Option<Run> {
-        let (mut weighed, mut cheapest) = (0, None::<Run>);
-        for _ in 0..self.pages.capacity() {
-            self.hand = (self.hand + 1) % self.pages.capacity();
-            let run = match self.pages.get(self.hand) {
-                Some(page) if page.shared && page.length >= length => {
-                    weighed += page.payloads;
-                    self.run_on(number(self.hand), length)
-                }
-                _ => None,
-            };
-            let dearer = |cheapest: Run| run.is_some_and(|run| run.cost < cheapest.cost);
-            if cheapest.is_none_or(dearer) {
-                cheapest = run;
-            }
-            if cheapest.is_some() && weighed >= WEIGHED_PAYLOADS {
+        let mut cheapest = None::<Run>;
+        let mut run = None;
+        // Twice around: the first time begins in the middle of what may be one.
+        for weighed in 0..2 * self.places.len() {
+            if cheapest.is_some() && weighed >= WEIGHED_PLACES {
                 break;
+            }
+            if self.hand == NONE {
+                self.hand = self.pages.iter().next()?.1.first;
+            }
+            let place = &self.places[self.hand as usize];
+            let (page, end) = (place.page, place.after);
+            run = self.longer(run, self.hand, length);
+            if let Some((found, _)) = run.filter(|(_, covered)| *covered >= length)
+                && cheapest.is_none_or(|cheapest| found.cost < cheapest.cost)
+            {
+                cheapest = Some(found);
+            }
+            self.hand = end;
+            if end == NONE {
+                run = None;
+                let next = self.pages.iter().find(|(number, _)| *number > page as usize);
+                self.hand = next.map_or(NONE, |(_, page)| page.first);
             }
         }
         cheapest
@@ -224,30 +237,25 @@ impl Places {
         }
     }
 
-    fn run_on(&self, page: u32, length: u32) -> Option<Run> {
-        let mut first = self.pages[page as usize].first;
-        let (mut end, mut covered, mut cost) = (first, 0, 0);
-        let mut cheapest = None::<Run>;
-        while end != NONE {
-            let place = &self.places[end as usize];
-            end = place.after;
-            let Some(lost) = place.cost() else {
-                (first, covered, cost) = (end, 0, 0);
-                continue;
-            };
-            covered += place.length;
-            cost += lost;
-            while covered - self.places[first as usize].length >= length {
-                let needless = &self.places[first as usize];
-                covered -= needless.length;
-                cost -= needless.cost().expect("a run has only what can be vacated");
-                first = needless.after;
+    /// A run, and how long it is, with the place behind it added, and without those in front that
+    /// it does not need to be of `length` bytes. Nothing if the place cannot be vacated.
+    fn longer(&self, run: Option<(Run, u32)>, next: u32, length: u32) -> Option<(Run, u32)> {
+        let place = &self.places[next as usize];
+        let (page, lost) = (place.page, place.cost()?);
+        let none = (Run { page, first: next, end: next, cost: 0 }, 0);
+        let (mut run, mut covered) = run.unwrap_or(none);
+        run.end = place.after;
+        run.cost += lost;
+        covered += place.length;
+        loop {
+            let first = &self.places[run.first as usize];
+            if covered - first.length < length {
+                return Some((run, covered));
             }
-            if covered >= length && cheapest.is_none_or(|cheapest| cost < cheapest.cost) {
-                cheapest = Some(Run { page, first, end, cost });
-            }
+            covered -= first.length;
+            run.cost -= first.cost().expect("a run has only what can be vacated");
+            run.first = first.after;
         }
-        cheapest
     }
 
     fn insert(&mut self, space: Space, page: u32, before: u32, after: u32) -> u32 {
@@ -276,6 +284,9 @@ impl Places {
         }
         place.length += length;
         place.after = after;
+        if self.hand == second {
+            self.hand = first;
+        }
         if after != NONE {
             self.places[after as usize].before = first;
         }

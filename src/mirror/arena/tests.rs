@@ -1,6 +1,6 @@
 //! The arena as a whole: what is given out never changes, and what is held never exceeds the budget.
 
-use super::{Arena, GRAIN, MAX_PAYLOAD, MIN_PAGE};
+use super::{Arena, GRAIN};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -12,8 +12,13 @@ fn payload(seed: u32, length: usize) -> Vec<u8> {
     (0..length as u32).map(|at| (seed ^ at.wrapping_mul(0x9e37_79b9)).to_le_bytes()[3]).collect()
 }
 
-/// A budget in which a page has the shortest length.
-const SMALL: usize = 64 * MIN_PAGE as usize;
+const PAGE: usize = 32 << 10;
+const SMALL: usize = 4 * PAGE;
+
+/// Four short pages.
+fn small() -> Arena {
+    Arena::with_pages(SMALL, PAGE as u32)
+}
 
 impl Arena {
     fn check(&self) {
@@ -23,44 +28,54 @@ impl Arena {
 
 #[test]
 fn a_payload_is_given_out_as_it_was_stored() {
-    let mut arena = Arena::new(SMALL);
-    for length in [0, 1, 63, 64, 65, 1000, 1024, 1025, 4096, 5000, 100_000] {
+    let mut arena = small();
+    for length in [0, 1, 63, 64, 65, 1000, 1024, 1025, 4096, 5000, PAGE] {
         let stored = arena.store(&payload(1, length), 1).unwrap();
         assert_eq!(stored, payload(1, length));
         assert_eq!(arena.live(), length, "what was dropped before is no longer counted");
     }
+    assert!(arena.store(&[0; PAGE + 1], 1).is_none() && arena.vacate(PAGE + 1).is_none());
     arena.check();
 }
 
 #[test]
 fn the_budget_is_one_of_memory() {
-    let mut arena = Arena::new(SMALL);
+    let mut arena = small();
     let stored: Vec<_> = (0..).map_while(|owner| arena.store(&[1; 640], owner)).collect();
     assert_eq!(arena.committed(), SMALL);
-    // Of each page of 4 KiB, 6 times 640 bytes.
-    assert_eq!((stored.len(), arena.live()), (64 * 6, 64 * 6 * 640));
-    assert!(arena.store(&[1; 640], 0).is_none());
-    assert!(arena.store(&[1; 2000], 0).is_none());
-    assert!(arena.store(&[1; 100], 0).is_some(), "it fits in what is left of a page");
+    // Of each page 51 times 640 bytes, which leaves 128.
+    assert_eq!((stored.len(), arena.live()), (4 * 51, 4 * 51 * 640));
+    assert!(arena.store(&[1; 640], 0).is_none() && arena.store(&[1; 129], 0).is_none());
+    assert!(arena.store(&[1; 128], 0).is_some(), "it fits in what is left of a page");
     drop(stored);
     arena.reclaim();
-    assert_eq!((arena.committed(), arena.live()), (MIN_PAGE as usize, 0), "one page is spared");
-    assert!(arena.store(&vec![2; SMALL], 0).is_some(), "for which the spare page is given up");
-    assert!(arena.store(&vec![2; SMALL + 1], 0).is_none());
-    assert!(arena.store(&vec![2; MAX_PAYLOAD + 1], 0).is_none());
+    assert_eq!((arena.committed(), arena.live()), (PAGE, 0), "one page is spared");
     arena.check();
 }
 
 #[test]
+fn any_payload_that_is_no_longer_than_the_budget_fits() {
+    for budget in [1, 63, 64, 100, 5000, PAGE - 1, PAGE, PAGE + 100, SMALL - 1] {
+        let mut arena = Arena::with_pages(budget, PAGE as u32);
+        let longest = (budget - budget % GRAIN as usize).min(PAGE);
+        assert_eq!(arena.store(&vec![1; longest], 0).map(|stored| stored.len()), Some(longest));
+        assert!(arena.store(&vec![1; longest + 1], 0).is_none());
+        assert!(arena.vacate(longest + 1).is_none() && arena.vacate(0).is_some());
+        assert!(arena.committed() <= budget);
+        arena.check();
+    }
+}
+
+#[test]
 fn what_others_hold_counts_until_they_drop_it() {
-    let mut arena = Arena::new(SMALL);
-    let stored = arena.store(&vec![1; SMALL - 4096], 1).unwrap();
+    let mut arena = Arena::with_pages(PAGE, PAGE as u32);
+    let stored = arena.store(&[1; PAGE - 1000], 1).unwrap();
     let part = stored.slice(5..6);
     drop(stored);
     assert!(arena.store(&[2; 5000], 2).is_none());
     assert_eq!(arena.vacate(5000), Some(vec![1]));
     assert_eq!(arena.vacate(5000), None, "it was named, and is still held");
-    assert_eq!((arena.live(), arena.committed()), (SMALL - 4096, SMALL - 4096));
+    assert_eq!((arena.live(), arena.committed()), (PAGE - 1000, PAGE));
     thread::scope(|scope| {
         scope.spawn(move || drop(part));
     });
@@ -71,11 +86,11 @@ fn what_others_hold_counts_until_they_drop_it() {
 
 #[test]
 fn what_was_given_out_outlives_the_arena() {
-    let mut arena = Arena::new(SMALL);
-    let stored: Vec<_> = (0..9).map(|seed| arena.store(&payload(seed, 3000), seed)).collect();
+    let mut arena = small();
+    let stored: Vec<_> = (0..9).map(|seed| arena.store(&payload(seed, 9000), seed)).collect();
     drop(arena);
     for (seed, stored) in stored.into_iter().enumerate() {
-        assert_eq!(stored.unwrap(), payload(seed as u32, 3000));
+        assert_eq!(stored.unwrap(), payload(seed as u32, 9000));
     }
 }
 
@@ -86,9 +101,9 @@ fn fill(arena: &mut Arena, length: usize) -> HashMap<u32, Bytes> {
 
 #[test]
 fn those_named_make_room_together() {
-    for length in [64, 200, 1000, 1024, 1500, 4096, 9000, 100_000, SMALL] {
+    for length in [64, 200, 1000, 1024, 1500, 4096, 9000, PAGE] {
         for kept in [64, 300, 1000, 2000, 4096, 30_000] {
-            let mut arena = Arena::new(SMALL);
+            let mut arena = small();
             let mut stored = fill(&mut arena, kept);
             while arena.store(&vec![1; length], 0).is_none() {
                 let named = arena.vacate(length).expect("all can be dropped");
@@ -106,7 +121,7 @@ fn those_named_make_room_together() {
 
 #[test]
 fn few_bytes_are_lost_to_make_room() {
-    let mut arena = Arena::new(SMALL);
+    let mut arena = small();
     let mut stored = fill(&mut arena, 512);
     // Neighbours of which one is gone are cheapest.
     stored.remove(&77);
@@ -115,20 +130,18 @@ fn few_bytes_are_lost_to_make_room() {
     assert!([76, 78].contains(&named[0]), "{named:?}");
     stored.remove(&named[0]);
     assert!(arena.store(&[1; 1024], 0).is_some());
-    // So are pages: those that are already half empty.
-    let half_empty = 8 * 20..8 * 30;
-    stored.retain(|owner, _| !half_empty.contains(owner) || owner % 2 == 0);
-    let named = arena.vacate(9 * 4096).unwrap();
-    assert_eq!(named.len(), 9 * 4);
-    assert!(named.iter().all(|owner| half_empty.contains(owner)), "{named:?}");
+    // So are many of which half are gone.
+    stored.retain(|owner, _| !(130..170).contains(owner) || owner % 2 == 0);
+    let named = arena.vacate(20 * 512).unwrap();
+    assert_eq!(named.len(), 10);
+    assert!(named.iter().all(|owner| (130..170).contains(owner)), "{named:?}");
 }
 
 #[test]
 fn what_is_pinned_is_named_once_and_then_others_are() {
-    let mut arena = Arena::new(SMALL);
+    let mut arena = small();
     let mut stored = fill(&mut arena, 1024);
-    let pins: Vec<_> =
-        (0..256).filter(|owner| owner % 5 < 2).map(|at| stored[&at].clone()).collect();
+    let pins: Vec<_> = (0..128).filter(|at| at % 5 < 2).map(|at| stored[&at].clone()).collect();
     let (mut named_in_all, mut placed) = (0, Vec::new());
     while let Some(named) = arena.vacate(1024) {
         // Those that are placed are not dropped at all.
@@ -136,29 +149,49 @@ fn what_is_pinned_is_named_once_and_then_others_are() {
         named_in_all += named.len();
         placed.extend(arena.store(&[1; 1024], 1000));
     }
-    // The page of the longest place cannot be had either.
-    assert_eq!(arena.vacate(SMALL), None);
-    assert_eq!((stored.len(), placed.len()), (0, 256 - pins.len()));
-    assert_eq!(named_in_all, 256 + placed.len(), "each of them once");
+    assert_eq!(arena.vacate(PAGE), None);
+    assert_eq!((stored.len(), placed.len()), (0, 128 - pins.len()));
+    assert_eq!(named_in_all, 128 + placed.len(), "each of them once");
     assert!(pins.iter().all(|pin| pin == &[0; 1024][..]));
     assert!(placed.iter().all(|placed| placed == &[1; 1024][..]));
     arena.check();
 }
 
 #[test]
-fn a_budget_can_be_lowered() {
-    let mut arena = Arena::new(SMALL);
+fn a_lower_budget_takes_whole_pages() {
+    let mut arena = small();
     let mut stored = fill(&mut arena, 1000);
+    let cheapest = 32..96;
+    stored.retain(|owner, _| !cheapest.contains(owner) || owner % 2 == 0);
     arena.set_budget(SMALL / 2);
     assert_eq!(arena.committed(), SMALL, "what is stored stays");
-    drop(stored.remove(&0));
-    assert!(arena.store(&[1; 1000], 0).is_some(), "it needs no page");
-    assert!(arena.store(&[1; 5000], 0).is_none());
-    let named = arena.vacate(4 * 4096).unwrap();
-    assert!(named.len() >= 4 * (32 + 4) - 1, "as many as are above the budget, and four");
+    assert!(arena.store(&[1; 1000], 0).is_none(), "there is room, but too much of it");
+    let pin = stored[&40].clone();
+    let named = arena.vacate(1000).unwrap();
+    assert_eq!(named.len(), 32, "two pages that are half full");
+    assert!(named.iter().all(|owner| cheapest.contains(owner)));
     stored.retain(|owner, _| !named.contains(owner));
-    assert!(arena.store(&[1; 4 * 4096], 0).is_some());
-    assert!(arena.committed() <= SMALL / 2);
+    assert!(arena.store(&[1; 1000], 0).is_none(), "a page is held by one that is pinned");
+    let named = arena.vacate(1000).unwrap();
+    assert_eq!(named.len(), 32, "then another one has to go");
+    stored.retain(|owner, _| !named.contains(owner));
+    assert!(arena.store(&[1; 1000], 0).is_some(), "beside the one that is pinned");
+    assert_eq!((arena.committed(), &pin), (SMALL / 2, &Bytes::from_static(&[0; 1000])));
+    arena.check();
+}
+
+#[test]
+fn a_higher_budget_is_used_where_pages_were_short() {
+    let mut arena = Arena::with_pages(PAGE / 2, PAGE as u32);
+    let mut stored = fill(&mut arena, 1000);
+    arena.set_budget(PAGE);
+    stored.insert(100, arena.store(&[1; PAGE / 2], 100).unwrap());
+    assert_eq!(arena.committed(), PAGE, "two pages of half the length");
+    assert!(arena.store(&[1; PAGE], 0).is_none());
+    let named = arena.vacate(PAGE).unwrap();
+    assert_eq!(named.len(), stored.len());
+    stored.clear();
+    assert!(arena.store(&[1; PAGE], 0).is_some());
     arena.check();
 }
 
@@ -175,7 +208,7 @@ enum Step {
 }
 
 fn length() -> impl Strategy<Value = usize> {
-    prop_oneof![4 => 1..200_usize, 8 => 200..2000_usize, 3 => 2000..9000_usize, 1 => 0..60_000_usize]
+    prop_oneof![4 => 1..200_usize, 8 => 200..2000_usize, 3 => 2000..9000_usize, 1 => 0..PAGE]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -223,12 +256,8 @@ impl World {
             }
             Step::Vacate(length, pinned) => {
                 let named = self.arena.vacate(length).unwrap_or_default();
-                let goes = |seed| named.contains(&seed) && seed % pinned != 0;
+                let goes = |seed: u32| named.contains(&seed) && !seed.is_multiple_of(pinned);
                 self.held.retain(|(seed, _)| !goes(*seed));
-                if named.iter().all(|seed| seed % pinned != 0) && !named.is_empty() {
-                    // What else lives is clones that are on their way to their end.
-                    self.arena.reclaim();
-                }
             }
             Step::Budget(budget) => {
                 self.budget = budget;
@@ -273,7 +302,7 @@ proptest! {
     fn nothing_changes_or_overlaps_and_all_returns(
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 300 }),
     ) {
-        let arena = Arena::new(SMALL);
+        let arena = small();
         let mut world = World { arena, budget: SMALL, held: Vec::new(), seed: 0 };
         let (elsewhere, dropped) = mpsc::channel::<Bytes>();
         thread::scope(|scope| {
@@ -291,14 +320,14 @@ proptest! {
         world.arena.reclaim();
         world.arena.check();
         assert_eq!(world.arena.live(), 0);
-        assert!(world.arena.committed() <= MIN_PAGE as usize, "no more than a spare page is left");
+        assert!(world.arena.committed() <= PAGE, "no more than a spare page is left");
     }
 }
 
 #[test]
 fn readers_elsewhere_see_no_later_payload() {
     let (rounds, readers) = if cfg!(miri) { (30, 2) } else { (3000, 2) };
-    let mut arena = Arena::new(32 << 10);
+    let mut arena = Arena::with_pages(32 << 10, 8 << 10);
     thread::scope(|scope| {
         let queues: Vec<_> = (0..readers)
             .map(|_| {
@@ -331,5 +360,5 @@ fn readers_elsewhere_see_no_later_payload() {
     });
     arena.reclaim();
     arena.check();
-    assert!(arena.live() == 0 && arena.committed() <= MIN_PAGE.max(GRAIN) as usize);
+    assert!(arena.live() == 0 && arena.committed() <= 8 << 10);
 }
