@@ -2,15 +2,17 @@
 //! deciding from it whether the client may use what it has. Both with few and with many clients,
 //! whose mirrors no cache of the processor holds.
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
-use understudy::mirror::{Mirror, Store, decide};
+use understudy::mirror::{Freshness, Items, Lease, Mirror, Store, Version, decide};
 use understudy::wire::lane::Validator;
 use understudy::wire::types::fingerprint;
-use understudy::wire::{Fingerprint, Key};
+use understudy::wire::{Fingerprint, HeaderBlock, Key, Time};
 
 // The allocator of the real binary.
 #[global_allocator]
@@ -107,6 +109,33 @@ fn storing(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What it costs to know that the source need not be asked.
+fn keeping(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("current item");
+    let keys: Vec<Key> =
+        (0..ITEMS).map(|number| format!("/items/{number}").parse().expect("it is a key")).collect();
+    let hour = Duration::from_secs(3600);
+    let leased = || Freshness::leased(hour, Lease::new());
+    let cases: [(&str, &dyn Fn() -> Freshness); 2] =
+        [("lasting", &|| Freshness::lasting(hour)), ("leased", &leased)];
+    for (name, freshness) in cases {
+        let mut items = Items::new(1 << 24);
+        for key in &keys {
+            let version = Version::new(HeaderBlock::default(), Bytes::from_static(b"bytes"));
+            items.insert(key, Arc::new(version), Time::default(), freshness());
+        }
+        let mut turn = 0;
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                turn += 7;
+                let found = items.current(&keys[turn % ITEMS], Time::default());
+                found.map(|(_, tag)| tag)
+            });
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -115,5 +144,6 @@ fn main() {
     deciding(&mut criterion);
     finding(&mut criterion);
     storing(&mut criterion);
+    keeping(&mut criterion);
     criterion.final_summary();
 }

@@ -273,7 +273,8 @@ fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
     };
     if !section.has("dir") {
         // One of them is enough to be told of.
-        for key in ["freshness", "verify_ms", "ttl_ms"].into_iter().filter(|key| section.has(key)) {
+        let keys = ["freshness", "verify_ms", "ttl_ms"];
+        if let Some(key) = keys.into_iter().find(|key| section.has(key)) {
             let what = format!("source has a {key}, which only a dir has");
             return problem(&what, &format!("remove {key}"));
         }

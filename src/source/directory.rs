@@ -49,7 +49,7 @@ const HASH_SIZE: usize = 16 * 1024;
 /// on Linux; elsewhere step by step), so no race between check and use opens a way out. Relative
 /// links inside the root are followed, also to hidden files: whoever may place links may publish.
 ///
-/// **Freshness `always`.** Each request looks at the file's state: device, inode, size, time of
+/// **Freshness `always`.** Each retrieval looks at the file's state: device, inode, size, time of
 /// modification and time of change. No program can set the last one, so equal states mean equal
 /// bytes, except within one tick of the file system's clock. Therefore a version gets a stamp only
 /// if its time of change was [`DirectoryOptions::trust_after`] old when reading began; a file that
@@ -57,6 +57,16 @@ const HASH_SIZE: usize = 16 * 1024;
 /// memory mapping into a page that is already dirty, and what a network file system's own cache
 /// hides. The root is opened once: if its path later leads elsewhere, that is not followed; a link
 /// that is switched from release to release belongs inside the root.
+///
+/// **Freshness `watch`.** An answer comes with a [`Lease`](super::Lease), which is revoked when the
+/// file system tells of a change to the file or to a folder on the way to it. It lasts for a time at
+/// the most, after which the file is looked at again, because not everything is told: stores through
+/// a shared mapping that goes on, writes through a second name made outside after the look, other
+/// machines' changes to a network file system, and a file system mounted over a folder, which is
+/// noticed after twice that time. What a symbolic link leads to, a file with a second name, and one
+/// whose folder cannot be watched get no lease. Only on Linux.
+///
+/// **Freshness `ttl`.** An answer holds for a fixed time.
 ///
 /// **Headers.** A content type guessed from the name and nothing else, so that the digest of a file
 /// that was touched stays the same.

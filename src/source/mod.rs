@@ -19,8 +19,8 @@ pub use crate::node::server::{CallRequest, CallResponse};
 pub use directory::{Directory, DirectoryOptions, OpenError};
 pub use sample::Sample;
 
-/// Items by key. Asked for every request (freshness `always`), unless it says with an answer that it
-/// holds for longer, so that what a client is told is what the source holds now.
+/// Items by key. Asked for every request (freshness `always`), unless it says with an answer that
+/// this holds for longer, so that what a client is told is what the source holds now.
 ///
 /// A server owns its source and asks it from its workers: neither `retrieve` nor `call` may block
 /// the thread.

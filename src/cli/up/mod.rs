@@ -7,6 +7,7 @@
 mod child;
 mod events;
 mod files;
+mod freshness;
 mod holder;
 mod ports;
 mod signals;
@@ -14,7 +15,7 @@ mod supervise;
 
 use super::parent;
 use super::report::Failure;
-use crate::config::{DEFAULT_VERIFY_MS, Freshness, MAX_TTL_MS};
+use crate::config::Freshness;
 pub(super) use child::{Launch, Running, ready};
 use events::Output;
 use files::Place;
@@ -23,7 +24,6 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use supervise::{RESTART_DELAY, Restart, Stop};
 
 /// A server's threshold where its configuration says nothing.
@@ -60,7 +60,7 @@ pub(super) struct Arguments {
     capacity: Option<u64>,
     /// How the servers know that a file is still what it was: `always` looks for every request,
     /// `watch` is told of changes, `ttl=MS` looks after so many milliseconds.
-    #[arg(long, value_name = "HOW", default_value = "always", value_parser = freshness)]
+    #[arg(long, value_name = "HOW", default_value = "always", value_parser = freshness::parse)]
     freshness: Freshness,
     /// Workers of each process [default: one for each core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -258,18 +258,6 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
             .to_owned());
     }
     Ok(address)
-}
-
-fn freshness(text: &str) -> Result<Freshness, String> {
-    match (text, text.strip_prefix("ttl=").map(str::parse)) {
-        ("always", _) => Ok(Freshness::Always),
-        ("watch", _) => Ok(Freshness::Watch { verify: Duration::from_millis(DEFAULT_VERIFY_MS) }),
-        (_, Some(Ok(ms))) if (1..=MAX_TTL_MS).contains(&ms) => {
-            Ok(Freshness::Ttl { ttl: Duration::from_millis(ms) })
-        }
-        (_, Some(_)) => Err(format!("expected ttl=1 to ttl={} milliseconds", MAX_TTL_MS)),
-        _ => Err("expected 'always', 'watch' or 'ttl=MS', such as ttl=1000".to_owned()),
-    }
 }
 
 impl Layout {

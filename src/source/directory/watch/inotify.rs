@@ -129,7 +129,7 @@ impl State {
 }
 
 impl Shared {
-    /// What a panic leaves behind is at worst a lease too few: it is forgotten before it is told.
+    /// A listener that panics takes all leases back: what it leaves behind harms nobody.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

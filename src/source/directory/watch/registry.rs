@@ -8,12 +8,15 @@
 use crate::mirror::Lease;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Below so many entries nobody looks for those that are no more needed.
 const MIN_SWEEP: usize = 1024;
 /// The most entries there are: some hundred megabytes. What is beyond gets no lease.
 const MAX_ENTRIES: usize = 1 << 20;
+
+/// How often a registry that is more than half full is swept: it takes some tenths of a second.
+const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(MIN_SWEEP < MAX_ENTRIES);
 
@@ -45,7 +48,10 @@ pub(super) struct Registry {
     paths: HashMap<WatchNumber, Vec<String>>,
     /// Watches of which no folder is left: to be removed.
     unused: Vec<WatchNumber>,
+    /// How many entries there are when it is time to sweep.
     sweep_at: usize,
+    /// Not before: a full registry would be swept by everyone who asks.
+    sweep_after: Option<Instant>,
 }
 
 impl Registry {
@@ -56,6 +62,7 @@ impl Registry {
             paths: HashMap::new(),
             unused: Vec::new(),
             sweep_at: MIN_SWEEP,
+            sweep_after: None,
         }
     }
 
@@ -137,9 +144,10 @@ impl Registry {
     /// Now and then forgets the leases that nobody has or goes by any longer, and the folders that
     /// were watched for them. So there are at most twice as many as needed.
     pub(super) fn sweep(&mut self, now: Instant) {
-        if self.len() >= self.sweep_at {
+        if self.len() >= self.sweep_at && self.sweep_after.is_none_or(|after| now > after) {
             self.sweep_now(now);
             self.sweep_at = (self.len() * 2).clamp(MIN_SWEEP, MAX_ENTRIES);
+            self.sweep_after = (self.sweep_at == MAX_ENTRIES).then(|| now + SWEEP_PAUSE);
         }
     }
 
@@ -201,7 +209,6 @@ fn at_and_beneath<T>(map: &BTreeMap<String, T>, path: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const ROOT: WatchNumber = 1;
     const FOLDER: WatchNumber = 2;
