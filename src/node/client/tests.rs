@@ -834,8 +834,8 @@ fn what_is_on_disk_may_leave_memory() {
         bench.fetch(name, ValidatorPolicy::Auto, full(name, &bytes));
     }
     bench.fetch("/a", ValidatorPolicy::Auto, use_cached("/a", &bytes));
-    bench.client.handle_persisted(0, tag_of("/a", &bytes));
-    bench.client.handle_persisted(1, tag_of("/a", &bytes));
+    bench.client.handle_written(0, tag_of("/a", &bytes), true);
+    bench.client.handle_written(1, tag_of("/a", &bytes), true);
     bench.take();
     bench.fetch("/b", ValidatorPolicy::Auto, use_cached("/b", &bytes));
     bench.start("/a", ValidatorPolicy::Auto);
