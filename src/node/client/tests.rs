@@ -846,6 +846,21 @@ fn what_is_on_disk_may_leave_memory() {
     assert_eq!(bench.answer().unwrap().kind, ReplyKind::UseCached);
 }
 
+#[test]
+fn what_cannot_be_written_takes_no_more_than_memory_is_allowed() {
+    let config = Config { persist: true, max_memory_bytes: 2_500, ..Config::default() };
+    let mut bench = Bench::ready(config);
+    let bytes = [3; 1_000];
+    for (slot, name) in [(0, "/a"), (1, "/b"), (2, "/c"), (0, "/d")] {
+        bench.fetch(name, ValidatorPolicy::Auto, full(name, &bytes));
+        bench.client.handle_written(slot, tag_of(name, &bytes), false);
+        assert!(bench.client.cache_size().0 <= 2, "{name}");
+        bench.take();
+    }
+    bench.fetch("/d", ValidatorPolicy::Auto, use_cached("/d", &bytes));
+    assert_eq!(bench.client.statistics().evictions, 2);
+}
+
 proptest! {
     /// Frames of every type with any payload, on either stream, never panic, and never hand out
     /// what was not asked for.

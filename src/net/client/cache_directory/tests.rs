@@ -1,5 +1,7 @@
 //! What comes back from a directory that processes and machines died on.
 
+mod machine_crash;
+
 use super::format::{ITEM_MAGIC, TOKEN_MAGIC};
 use super::*;
 use crate::wire::lane::MAX_SLOTS;
@@ -102,11 +104,52 @@ fn a_damaged_token_is_none_and_leftovers_are_cleared() {
     fs::write(&path, file).unwrap();
     let unfinished = place.path().join("items/3.new");
     fs::write(&unfinished, b"half").unwrap();
+    let unfinished_token = place.path().join("token.new");
+    fs::write(&unfinished_token, b"half").unwrap();
     let notes = place.path().join("items/notes.txt");
     fs::write(&notes, b"somebody else's").unwrap();
     let (_, saved, damaged) = reopen(place.path());
     assert_eq!((saved.token, damaged), (None, 1));
-    assert!(!unfinished.exists() && notes.exists());
+    assert!(!unfinished.exists() && !unfinished_token.exists() && notes.exists());
+}
+
+#[test]
+fn what_is_called_like_a_slot_and_is_no_item_of_it_is_let_be() {
+    let place = tempfile::tempdir().unwrap();
+    let (directory, ..) = reopen(place.path());
+    directory.store(7, &item("/one", b"1")).unwrap();
+    drop(directory);
+    let items = place.path().join("items");
+    for name in ["07", "+7"] {
+        fs::copy(items.join("7"), items.join(name)).unwrap();
+    }
+    fs::create_dir(items.join("8")).unwrap();
+    // Nobody writes to it: whoever opened it would wait for ever.
+    #[cfg(all(target_os = "linux", feature = "server"))]
+    {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, items.join("9"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    }
+    let (_, saved, damaged) = reopen(place.path());
+    assert_eq!((saved.items.len(), damaged), (1, 0));
+    assert_eq!(saved.items[0].slot, 7);
+}
+
+#[test]
+fn what_was_read_last_comes_last() {
+    let place = tempfile::tempdir().unwrap();
+    let (directory, ..) = reopen(place.path());
+    let an_hour_ago = SystemTime::now() - std::time::Duration::from_secs(3_600);
+    for slot in 0..4 {
+        directory.store(slot, &item("/one", b"1")).unwrap();
+        let file = File::open(place.path().join(format!("items/{slot}"))).unwrap();
+        file.set_modified(an_hour_ago + std::time::Duration::from_secs(slot.into())).unwrap();
+    }
+    directory.load(1).unwrap();
+    drop(directory);
+    let (_, saved, _) = reopen(place.path());
+    let slots: Vec<_> = saved.items.iter().map(|item| item.slot).collect();
+    assert_eq!(slots, [0, 2, 3, 1]);
 }
 
 #[test]
