@@ -120,7 +120,8 @@ fn a_cache_belongs_to_one_process_at_a_time() {
     });
     assert_eq!(holder, busy.id());
     let second = cluster.get(&["--cache", cache, "/"]);
-    assert!(second.error(1).contains(&format!("is used by process {holder}")), "{second:?}");
+    let complaint = format!("the cache {cache} is used by process {holder}");
+    assert!(second.error(1).contains(&complaint), "{second:?}");
     busy.kill().unwrap();
     busy.wait().unwrap();
     assert_eq!(cluster.get(&["--cache", cache, "/"]).code, Some(0), "a kill leaves it usable");

@@ -294,7 +294,7 @@ impl World {
                 let process = &mut self.clients[place];
                 process.disk.store(slot, item);
                 if let Some(machine) = &mut process.machine {
-                    machine.handle_persisted(slot, tag);
+                    machine.handle_written(slot, tag, true);
                 }
             }
             Output::Removed { slot } => self.clients[place].disk.remove(slot),

@@ -23,7 +23,8 @@ pub enum Roots {
 pub enum CacheConfig {
     /// In memory, for as long as the client lives.
     Memory {
-        /// Bytes that are kept; the least recently used items go first.
+        /// Bytes that are kept. Items that were asked for once go first, then those that were not
+        /// asked for again for longest.
         max_bytes: u64,
     },
     /// In a directory, which outlives the process together with the client's token. One process
@@ -31,7 +32,8 @@ pub enum CacheConfig {
     Directory {
         /// Where; it is made if need be.
         path: PathBuf,
-        /// Bytes that are kept; the least recently used items go first.
+        /// Bytes that are kept, as in memory. So much the files take up, and while one is being
+        /// written that one more; what the file system rounds up is not counted.
         max_bytes: u64,
         /// Of these, bytes that stay in memory as well.
         max_memory_bytes: u64,

@@ -229,8 +229,10 @@ impl Driver {
 
     fn storage_event(&mut self, event: storage::Event) -> Turn {
         match event {
-            storage::Event::Persisted(versions) => {
-                versions.into_iter().for_each(|(slot, tag)| self.node.handle_persisted(slot, tag));
+            storage::Event::Written(versions) => {
+                for (slot, tag, on_disk) in versions {
+                    self.node.handle_written(slot, tag, on_disk);
+                }
             }
             storage::Event::Loaded(slot, bytes) => {
                 self.node.handle_loaded(slot, bytes);
@@ -321,8 +323,7 @@ impl Driver {
     fn first_session(&mut self) -> Option<End> {
         if self.node.is_ready() {
             let first = self.first.take()?;
-            let gone = first.done.send(Ok(())).is_err();
-            return gone.then_some(End::Closed(None));
+            return first.done.send(Ok(())).is_err().then_some(End::Closed(None));
         }
         let routers = self.routers.len();
         self.first.take_if(|first| first.attempts.len() >= routers).map(End::Failed)

@@ -148,7 +148,7 @@ impl Client {
         let details = self.details(index);
         let request = self.requests.remove(index);
         if let Some(slot) = request.slot {
-            self.cache.release(slot);
+            self.cache.release(slot, &mut self.outputs);
         }
         let result = match result {
             Ok(reply) => Ok(Reply { details, ..reply }),
@@ -165,7 +165,7 @@ impl Client {
         self.abandon_attempt(index);
         let request = self.requests.remove(index);
         if let Some(slot) = request.slot {
-            self.cache.release(slot);
+            self.cache.release(slot, &mut self.outputs);
         }
     }
 

@@ -5,15 +5,18 @@
 //! the cache has no more to agree with anybody than its own numbering, dense from 0.
 //!
 //! A slot is busy while a request for it is on its way, else idle (it holds an item, and may be
-//! evicted) or free (nothing, and no key is bound to it). Idle slots stand in the order of their
-//! last use. What has been written to disk may leave memory before it is evicted: see `disk`.
+//! evicted) or free (nothing, and no key is bound to it). Which idle slot goes first: see `order`.
+//! What has been written to disk may leave memory before it is evicted: see `disk`.
 
 mod disk;
+mod order;
 
 use super::types::{Item, Output};
 use crate::wire::{Digest, Fingerprint, HeaderBlock, Key, Tag};
 use bytes::Bytes;
+use disk::OnDisk;
 use hashbrown::HashMap;
+use order::Rank;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What an item costs beside its bytes: its place in the cache, its file's header.
@@ -30,7 +33,7 @@ pub(super) struct Held {
     pub(super) tag: Tag,
     /// Not there while the item is on disk only.
     pub(super) bytes: Option<Bytes>,
-    persisted: bool,
+    on_disk: OnDisk,
     cost: u64,
 }
 
@@ -42,7 +45,7 @@ pub(super) struct Slot {
     held: Option<Held>,
     /// The request that makes the slot busy.
     request: Option<usize>,
-    last_use: u64,
+    rank: Rank,
     /// The session in which the server last showed that it knows the slot's key.
     named_in: u64,
     /// The session in which the server last confirmed the version that is held.
@@ -64,12 +67,14 @@ pub(super) struct Cache {
     slots: Vec<Slot>,
     by_key: HashMap<Key, u32>,
     free: BTreeSet<u32>,
-    /// Idle slots by last use.
-    idle: BTreeMap<u64, u32>,
-    /// Those of them whose bytes are in memory and on disk.
-    droppable: BTreeMap<u64, u32>,
+    /// Idle slots, those that go first in front.
+    idle: BTreeMap<Rank, u32>,
+    /// Those of them whose bytes are in memory and need not be: they are on disk, or cannot be.
+    droppable: BTreeMap<Rank, u32>,
     uses: u64,
     cost: u64,
+    /// What of it belongs to items that were asked for again.
+    often_cost: u64,
     memory: u64,
     evictions: u64,
     max_cost: u64,
@@ -87,6 +92,7 @@ impl Cache {
             droppable: BTreeMap::new(),
             uses: 0,
             cost: 0,
+            often_cost: 0,
             memory: 0,
             evictions: 0,
             max_cost,
@@ -120,8 +126,9 @@ impl Cache {
         let slot = &mut self.slots[number as usize];
         assert!(slot.request.is_none(), "slot {number} has a request already");
         slot.request = Some(request);
-        self.idle.remove(&slot.last_use);
-        self.droppable.remove(&slot.last_use);
+        self.idle.remove(&slot.rank);
+        self.droppable.remove(&slot.rank);
+        self.note_use(number);
         Some(number)
     }
 
@@ -167,27 +174,17 @@ impl Cache {
     }
 
     /// Ends the request of a slot.
-    pub(super) fn release(&mut self, number: u32) {
+    pub(super) fn release(&mut self, number: u32, out: &mut VecDeque<Output>) {
         let slot = &mut self.slots[number as usize];
         assert!(slot.request.take().is_some(), "slot {number} is released once");
         if slot.held.is_some() {
             self.rest(number);
-            self.trim_memory();
+            self.trim_memory(out);
         } else {
             let key = slot.key.as_ref().expect("a busy slot has a key");
             self.by_key.remove(key);
+            self.forget_often(number);
             self.free.insert(number);
-        }
-    }
-
-    /// Makes a slot that holds something idle, as the one used last.
-    fn rest(&mut self, number: u32) {
-        self.uses += 1;
-        let slot = &mut self.slots[number as usize];
-        slot.last_use = self.uses;
-        self.idle.insert(self.uses, number);
-        if slot.held.as_ref().is_some_and(|held| held.persisted && held.bytes.is_some()) {
-            self.droppable.insert(self.uses, number);
         }
     }
 
@@ -211,13 +208,14 @@ impl Cache {
             fingerprint,
             tag,
             bytes: Some(bytes.clone()),
-            persisted: false,
+            on_disk: OnDisk::NotYet,
             cost,
         };
         self.cost += cost;
         self.memory += bytes.len() as u64;
         self.slots[number as usize].held = Some(held);
-        self.trim_memory();
+        self.often_cost += if self.slots[number as usize].rank.often { cost } else { 0 };
+        self.trim_memory(out);
         if self.persist {
             let (headers, bytes) = (headers.clone(), bytes.clone());
             let item = Item { key, headers, fingerprint, bytes };
@@ -232,7 +230,7 @@ impl Cache {
         }
     }
 
-    /// Frees slots, the least recently used ones first, until so much more fits; or none is left.
+    /// Frees slots in their order until so much more fits; or none is left.
     fn make_room(&mut self, cost: u64, out: &mut VecDeque<Output>) {
         if cost > self.max_cost {
             return;
@@ -250,9 +248,10 @@ impl Cache {
     /// Unbinds the key of an idle slot, and drops its item.
     fn evict(&mut self, number: u32, out: &mut VecDeque<Output>) {
         let slot = &self.slots[number as usize];
-        self.idle.remove(&slot.last_use);
-        self.droppable.remove(&slot.last_use);
+        self.idle.remove(&slot.rank);
+        self.droppable.remove(&slot.rank);
         self.by_key.remove(slot.key.as_ref().expect("an idle slot has a key"));
+        self.forget_often(number);
         self.forget_item(number);
         self.evictions += 1;
         self.emit_removed(number, out);
@@ -265,6 +264,7 @@ impl Cache {
             return false;
         };
         self.cost -= held.cost;
+        self.often_cost -= if slot.rank.often { held.cost } else { 0 };
         self.memory -= held.bytes.map_or(0, |bytes| bytes.len() as u64);
         true
     }

@@ -173,7 +173,7 @@ impl Client {
             // Neither reads from disk nor requests may hold on to what must be given up.
             if u64::from(slot) >= slots {
                 self.abandon_attempt(index);
-                self.cache.release(slot);
+                self.cache.release(slot, &mut self.outputs);
                 self.requests[index].slot = None;
                 self.requests.set_stage(index, Stage::Queued);
             }
@@ -247,9 +247,10 @@ impl Client {
         session.chain(requests).min()
     }
 
-    /// A version is on disk, so that its bytes may leave memory.
-    pub fn handle_persisted(&mut self, slot: u32, tag: Tag) {
-        self.cache.persisted(slot, tag);
+    /// A version is on disk, so that its bytes may leave memory; or it could not be written, and is
+    /// kept while there is room for it in memory.
+    pub fn handle_written(&mut self, slot: u32, tag: Tag, on_disk: bool) {
+        self.cache.written(slot, tag, on_disk, &mut self.outputs);
     }
 
     fn connect(&mut self, now: Time) {

@@ -834,8 +834,8 @@ fn what_is_on_disk_may_leave_memory() {
         bench.fetch(name, ValidatorPolicy::Auto, full(name, &bytes));
     }
     bench.fetch("/a", ValidatorPolicy::Auto, use_cached("/a", &bytes));
-    bench.client.handle_persisted(0, tag_of("/a", &bytes));
-    bench.client.handle_persisted(1, tag_of("/a", &bytes));
+    bench.client.handle_written(0, tag_of("/a", &bytes), true);
+    bench.client.handle_written(1, tag_of("/a", &bytes), true);
     bench.take();
     bench.fetch("/b", ValidatorPolicy::Auto, use_cached("/b", &bytes));
     bench.start("/a", ValidatorPolicy::Auto);
@@ -844,6 +844,21 @@ fn what_is_on_disk_may_leave_memory() {
     assert_eq!(bench.take(), [Output::Load { slot: 0 }], "only /a was on disk");
     bench.client.handle_loaded(0, Some(Bytes::copy_from_slice(&bytes)));
     assert_eq!(bench.answer().unwrap().kind, ReplyKind::UseCached);
+}
+
+#[test]
+fn what_cannot_be_written_takes_no_more_than_memory_is_allowed() {
+    let config = Config { persist: true, max_memory_bytes: 2_500, ..Config::default() };
+    let mut bench = Bench::ready(config);
+    let bytes = [3; 1_000];
+    for (slot, name) in [(0, "/a"), (1, "/b"), (2, "/c"), (0, "/d")] {
+        bench.fetch(name, ValidatorPolicy::Auto, full(name, &bytes));
+        bench.client.handle_written(slot, tag_of(name, &bytes), false);
+        assert!(bench.client.cache_size().0 <= 2, "{name}");
+        bench.take();
+    }
+    bench.fetch("/d", ValidatorPolicy::Auto, use_cached("/d", &bytes));
+    assert_eq!(bench.client.statistics().evictions, 2);
 }
 
 proptest! {

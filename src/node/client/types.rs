@@ -62,12 +62,13 @@ pub struct Config {
     pub routers: usize,
     /// The pool that is asked for; the router's first where there is none.
     pub pool: Option<Name>,
-    /// Bytes of items that are kept, in memory and on disk together. The least recently used go.
+    /// Bytes of items that are kept, in memory and on disk together. Those that were asked for once
+    /// go first, then those that were not asked for again for longest.
     pub max_cache_bytes: u64,
-    /// Bytes of items that stay in memory once [`Client::handle_persisted`] was told that they are
-    /// on disk.
+    /// Bytes of items that stay in memory once [`Client::handle_written`] was told that they are on
+    /// disk, or cannot be.
     ///
-    /// [`Client::handle_persisted`]: super::Client::handle_persisted
+    /// [`Client::handle_written`]: super::Client::handle_written
     pub max_memory_bytes: u64,
     /// Slots that are used, should the router allow as many.
     pub max_slots: u64,
@@ -175,7 +176,7 @@ pub enum Output {
         /// Where it is.
         slot: u32,
     },
-    /// Keep this on disk, in place of what is in that slot. Answered by `handle_persisted`.
+    /// Keep this on disk, in place of what is in that slot. Answered by `handle_written`.
     Stored {
         /// Where.
         slot: u32,

@@ -1,4 +1,5 @@
-//! What of the cache is on disk too, and may therefore leave memory.
+//! What of the cache is on disk too, and may therefore leave memory. What cannot be written has no
+//! other place than memory, and so no more of it is kept than memory is allowed.
 
 use super::{Cache, Held, Slot, cost};
 use crate::node::client::types::{Output, SavedItem};
@@ -6,6 +7,23 @@ use crate::wire::Tag;
 use crate::wire::types::fingerprint;
 use bytes::Bytes;
 use std::collections::VecDeque;
+
+/// Whether an item is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDisk {
+    /// It is on its way there.
+    NotYet,
+    Yes,
+    /// It could not be written.
+    Never,
+}
+
+impl Held {
+    /// Whether its bytes are in memory and need not be.
+    pub(super) fn is_droppable(&self) -> bool {
+        self.on_disk != OnDisk::NotYet && self.bytes.is_some()
+    }
+}
 
 impl Cache {
     /// Takes over an item that is on disk. A slot at or above `max_slots`, or one that is taken, is
@@ -34,7 +52,7 @@ impl Cache {
         }
         self.make_room(cost, out);
         let tag = key.tag(&fingerprint.digest);
-        let held = Held { headers, fingerprint, tag, bytes: None, persisted: true, cost };
+        let held = Held { headers, fingerprint, tag, bytes: None, on_disk: OnDisk::Yes, cost };
         self.by_key.insert(key.clone(), number);
         self.cost += cost;
         let slot = &mut self.slots[number as usize];
@@ -63,34 +81,46 @@ impl Cache {
         };
         self.memory += bytes.len() as u64;
         held.bytes = Some(bytes);
-        self.trim_memory();
+        self.trim_memory(out);
         true
     }
 
-    /// Learns that a version is on disk.
-    pub(in crate::node::client) fn persisted(&mut self, number: u32, tag: Tag) {
+    /// Learns that a version is on disk, or that it could not be written.
+    pub(in crate::node::client) fn written(
+        &mut self,
+        number: u32,
+        tag: Tag,
+        on_disk: bool,
+        out: &mut VecDeque<Output>,
+    ) {
         let Some(slot) = self.slots.get_mut(number as usize) else {
             return;
         };
         let Some(held) = slot.held.as_mut().filter(|held| held.tag == tag) else {
             return;
         };
-        held.persisted = true;
-        if slot.request.is_none() && held.bytes.is_some() {
-            self.droppable.insert(slot.last_use, number);
+        held.on_disk = if on_disk { OnDisk::Yes } else { OnDisk::Never };
+        if slot.request.is_none() && held.is_droppable() {
+            self.droppable.insert(slot.rank, number);
         }
-        self.trim_memory();
+        self.trim_memory(out);
     }
 
-    /// Lets go of bytes that are on disk too.
-    pub(in crate::node::client) fn trim_memory(&mut self) {
+    /// Lets go of bytes that are on disk too, and of whole items that cannot be there.
+    pub(in crate::node::client) fn trim_memory(&mut self, out: &mut VecDeque<Output>) {
         while self.memory > self.max_memory {
             let Some((_, number)) = self.droppable.pop_first() else {
                 return;
             };
             let held = self.slots[number as usize].held.as_mut();
-            let bytes = held.and_then(|held| held.bytes.take());
-            self.memory -= bytes.expect("what is droppable is there").len() as u64;
+            let held = held.expect("what is droppable is there");
+            if held.on_disk == OnDisk::Never {
+                self.evict(number, out);
+                self.free.insert(number);
+                continue;
+            }
+            let bytes = held.bytes.take().expect("what is droppable is in memory");
+            self.memory -= bytes.len() as u64;
         }
     }
 }

@@ -400,7 +400,7 @@ impl World {
                     let tag = item.key.tag(&item.fingerprint.digest);
                     if !self.chance(20) {
                         self.disk.insert(slot, item);
-                        self.client.handle_persisted(slot, tag);
+                        self.client.handle_written(slot, tag, true);
                     }
                 }
                 Output::Removed { slot } => drop(self.disk.remove(&slot)),
