@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod decision;
+pub mod delta;
 mod interner;
 mod items;
 mod store;
