@@ -1,49 +1,132 @@
-//! Differences between two versions: zstd, with the bytes of the old one as prefix.
+//! Deltas: a new version, told by what it shares with an old one.
+//!
+//! A delta is one Zstandard frame (RFC 8878) that was compressed with the old version's bytes as a
+//! raw-content prefix, as `zstd --patch-from` and dictionary-compressed responses (`dcz`, RFC 9842)
+//! have it: the bytes after the 40 of the `dcz` header are these. A frame of ours states its length,
+//! and its window is that length, so that all of the old version can be referred to up to the end. A
+//! browser grants a window of 8 MiB or 1.25 times the dictionary, whichever is more: what is to go
+//! there as `dcz` must be no longer than that.
+//!
+//! No checksum is in the frame: whoever decodes compares the tag (or, over HTTP, has TLS), for a
+//! delta against another old version may well decode to something.
+
+mod frame;
 
 use bytes::Bytes;
-use zstd::zstd_safe::{CCtx, CParameter, DCtx};
+use thiserror::Error;
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode};
 
-/// Neither version may be larger.
+/// Old and new are at most this long; longer ones have no delta.
 pub const MAX_INPUT: usize = 16 << 20;
-/// Smaller versions go out whole.
-const MIN_INPUT: usize = 64;
 
-/// Why a difference leads nowhere.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the difference leads to no version of {length} bytes")]
-pub struct DeltaError {
-    length: usize,
+/// Shorter ones have no delta: a request that was answered with one would save next to nothing.
+pub const MIN_INPUT: usize = 64;
+
+/// The largest window that a frame may need, in bytes: the most that a decoder of `dcz` grants. It
+/// costs nothing here, for the bytes go straight to where they belong, but a frame that asks for
+/// more is not one that `encode` made.
+pub const MAX_WINDOW: u64 = 128 << 20;
+
+const _: () = assert!(2 * MAX_INPUT as u64 <= MAX_WINDOW, "the window spans old and new");
+
+/// Why a delta cannot be decoded. It is the fault of whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DeltaError {
+    /// Nothing as long as this has a delta.
+    #[error("a delta for {0} bytes, of which {MAX_INPUT} are allowed")]
+    TooLong(usize),
+    /// It does not begin as a frame does.
+    #[error("a delta that is no Zstandard frame")]
+    NotAFrame,
+    /// It ends within its frame.
+    #[error("a delta that is cut short")]
+    CutShort,
+    /// Bytes, or another frame, follow the frame.
+    #[error("a delta with {0} bytes after its frame")]
+    Trailing(usize),
+    /// The frame names a dictionary by number.
+    #[error("a delta that names a dictionary")]
+    NamesDictionary,
+    /// The frame does not say how long its content is.
+    #[error("a delta that does not state its length")]
+    NoLength,
+    /// The content is not as long as was announced.
+    #[error("a delta for {stated} bytes, where {announced} were announced")]
+    OtherLength {
+        /// What the frame states.
+        stated: u64,
+        /// What was announced.
+        announced: usize,
+    },
+    /// The frame asks for a larger window than any may.
+    #[error("a delta with a window of {0} bytes, of which {MAX_WINDOW} are allowed")]
+    Window(u64),
+    /// The frame's content is broken, or refers to more than the old version has.
+    #[error("a delta that cannot be decoded: {0}")]
+    Broken(&'static str),
 }
 
-/// Whether a version of so many bytes may come as a difference, or be what one starts from.
+impl DeltaError {
+    fn broken(code: ErrorCode) -> Self {
+        Self::Broken(zstd_safe::get_error_name(code))
+    }
+}
+
+/// Whether a version of so many bytes may have a delta, or be what one is made from.
 pub fn fits(length: usize) -> bool {
     (MIN_INPUT..=MAX_INPUT).contains(&length)
 }
 
-/// The difference, if it saves at least a third.
+/// Makes a delta by which who has `old` gets `new`. `None` if that would not save a third of `new`,
+/// if either is longer than [`MAX_INPUT`], or `new` is shorter than [`MIN_INPUT`].
+///
+/// Takes time and memory in proportion to `old` and `new`: not for an event loop.
 pub fn encode(old: &[u8], new: &[u8]) -> Option<Bytes> {
-    if !fits(old.len()) || !fits(new.len()) {
+    if new.len() < MIN_INPUT || old.len().max(new.len()) > MAX_INPUT {
         return None;
     }
-    let mut context = CCtx::create();
-    context.set_parameter(CParameter::CompressionLevel(3)).ok()?;
-    context.ref_prefix(old).ok()?;
-    // Stops where it would not pay.
-    let mut delta = vec![0; new.len() * 2 / 3];
-    let length = context.compress2(&mut delta[..], new).ok()?;
-    delta.truncate(length);
-    Some(delta.into())
+    let mut context = CCtx::try_create()?;
+    for parameter in parameters(old.len(), new.len()) {
+        context.set_parameter(parameter).expect("all parameters are within their bounds");
+    }
+    context.ref_prefix(old).expect("no frame is in progress");
+    // What does not fit ends the work early.
+    let mut delta = Vec::with_capacity(new.len() * 2 / 3);
+    context.compress2(&mut delta, new).ok()?;
+    let pays = delta.len() * 3 <= new.len() * 2;
+    pays.then(|| delta.into_boxed_slice().into())
 }
 
-/// The version of `length` bytes that a difference leads to.
-///
-/// # Errors
-/// It leads to none of that length. Nobody has room for more.
-pub fn decode(old: &[u8], delta: &[u8], length: usize) -> Result<Bytes, DeltaError> {
-    let wrong = || DeltaError { length };
-    let mut context = DCtx::create();
-    context.ref_prefix(old).map_err(|_| wrong())?;
-    let mut new = vec![0; length];
-    let found = context.decompress(&mut new[..], delta).map_err(|_| wrong())?;
-    (found == length).then(|| new.into()).ok_or_else(wrong)
+fn parameters(old: usize, new: usize) -> [CParameter; 4] {
+    let window_log = (old + new).next_power_of_two().trailing_zeros().max(10);
+    let level = if old + new <= 1 << 20 { 9 } else { 3 };
+    [
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(window_log),
+        CParameter::EnableLongDistanceMatching(window_log > 20),
+        CParameter::ContentSizeFlag(true),
+    ]
 }
+
+/// What `delta` makes of `old`: exactly `length` bytes, the length that was announced, which the
+/// caller has bounded. Whether they are the right ones only their tag can tell.
+///
+/// Takes the memory for `length` bytes, when the frame states this length and is whole, and some 200
+/// KiB while it decodes.
+pub fn decode(old: &[u8], delta: &[u8], length: usize) -> Result<Bytes, DeltaError> {
+    if length > MAX_INPUT {
+        return Err(DeltaError::TooLong(length));
+    }
+    frame::check(delta, length)?;
+    let mut context = DCtx::try_create().ok_or(DeltaError::Broken("no memory for a context"))?;
+    context.ref_prefix(old).map_err(DeltaError::broken)?;
+    let mut new = Vec::with_capacity(length);
+    context.decompress(&mut new, delta).map_err(DeltaError::broken)?;
+    if new.len() != length {
+        return Err(DeltaError::OtherLength { stated: new.len() as u64, announced: length });
+    }
+    Ok(new.into())
+}
+
+#[cfg(test)]
+mod tests;
