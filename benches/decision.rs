@@ -7,7 +7,6 @@ use criterion::{BenchmarkId, Criterion};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 use understudy::mirror::{Freshness, Items, Lease, Mirror, Store, Version, decide};
 use understudy::wire::lane::Validator;
@@ -122,7 +121,7 @@ fn keeping(criterion: &mut Criterion) {
         let mut items = Items::new(1 << 24);
         for key in &keys {
             let version = Version::new(HeaderBlock::default(), Bytes::from_static(b"bytes"));
-            items.insert(key, Arc::new(version), Time::default(), freshness());
+            items.insert(key, &version, Time::default(), freshness());
         }
         let mut turn = 0;
         group.bench_function(name, |bench| {
