@@ -8,6 +8,11 @@
 use super::interner::{HANDLE_BITS, Handle, Interner};
 use crate::wire::{Fingerprint, Key};
 
+/// What a key that mirrors share costs: its record, its place in a table, some bytes of its own.
+const KEY_BYTES: usize = 128;
+/// The same for a fingerprint.
+const VERSION_BYTES: usize = 64;
+
 /// What one slot of a mirror holds, packed: the key's handle, and above it the version's.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry([u8; 7]);
@@ -57,6 +62,10 @@ impl Mirror {
         self.entries.iter().all(|entry| entry.key().is_none())
     }
 
+    fn bytes(&self) -> usize {
+        self.entries.len() * size_of::<Entry>()
+    }
+
     /// Makes room for so many slots, and few more.
     fn grow(&mut self, slots: usize) {
         let mut entries = std::mem::take(&mut self.entries).into_vec();
@@ -90,11 +99,13 @@ pub struct Held<'a> {
 pub struct Store {
     keys: Interner<Key>,
     versions: Interner<Fingerprint>,
+    /// Bytes of all mirrors' entries.
+    entry_bytes: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { keys: Interner::new(), versions: Interner::new() }
+        Self { keys: Interner::new(), versions: Interner::new(), entry_bytes: 0 }
     }
 }
 
@@ -118,7 +129,9 @@ impl Store {
     ) {
         let slot = slot as usize;
         if mirror.entries.len() <= slot {
+            self.entry_bytes -= mirror.bytes();
             mirror.grow(slot + 1);
+            self.entry_bytes += mirror.bytes();
         }
         // Acquired before the old ones are released, so that a value that stays is not made anew.
         let key = self.keys.acquire(key);
@@ -130,6 +143,7 @@ impl Store {
 
     /// Empties a mirror.
     pub fn clear(&mut self, mirror: &mut Mirror) {
+        self.entry_bytes -= mirror.bytes();
         for entry in std::mem::take(mirror).entries {
             self.release(entry);
         }
@@ -148,6 +162,12 @@ impl Store {
     ) -> impl Iterator<Item = (u64, Held<'a>)> {
         let slots = first..mirror.entries.len() as u64;
         slots.filter_map(|slot| Some((slot, self.held(mirror, slot)?)))
+    }
+
+    /// Bytes of memory that all mirrors take, and the records that they share, roughly.
+    pub fn bytes(&self) -> usize {
+        let (keys, versions) = self.shared_records();
+        self.entry_bytes + keys * KEY_BYTES + versions * VERSION_BYTES
     }
 
     /// Distinct keys, and distinct fingerprints, that mirrors hold.

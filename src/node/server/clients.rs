@@ -198,6 +198,22 @@ impl<T> Clients<T> {
     }
 
     /// All of them, in the order of their places.
+    /// Those who stand at the next `count` places, each time others.
+    pub(super) fn sample(
+        &self,
+        hand: &mut u32,
+        count: u32,
+    ) -> impl Iterator<Item = (&ClientId, &T)> {
+        let places = self.chunks.iter().map(Vec::len).sum::<usize>() as u32;
+        let first = *hand % places.max(1);
+        *hand = first.wrapping_add(count);
+        let some = (first..places.min(first + count)).filter_map(|place| self.slot(Place(place)));
+        some.filter_map(|slot| match slot {
+            Slot::Taken(client, value) => Some((client, value)),
+            Slot::Vacant(_) => None,
+        })
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ClientId, &T)> {
         self.chunks.iter().flatten().filter_map(|slot| match slot {
             Slot::Taken(client, value) => Some((client, value)),

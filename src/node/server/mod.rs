@@ -14,6 +14,7 @@
 //! - `idle`: forgetting those that have asked for nothing for long;
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause;
+//! - `memory`: one budget for all of it;
 //! - `record`: what is known of a client, and of another server; `clients`: finding it by the
 //!   client's id; `names`: servers by number; `choices`: why this alternate.
 
@@ -26,6 +27,7 @@ mod differences;
 mod drain;
 mod idle;
 mod inventory;
+mod memory;
 mod names;
 mod ownership;
 mod peers;
@@ -77,9 +79,6 @@ pub const RETURN_GRACE: Duration = Duration::from_secs(2);
 pub const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 /// Requests that a returned server holds back until it knows which clients are still its own.
 pub const MAX_HELD_BACK: usize = 4096;
-/// Differences take at most one part in so many of the memory.
-const DELTA_SHARE: usize = 8;
-
 const _: () = assert!(TURN_INTERVAL.as_millis() * 4 < PAUSE.as_millis(), "a busy turn is no pause");
 
 /// A request between its frame and its reply.
@@ -128,6 +127,8 @@ pub struct Server {
     store: Store,
     items: Items,
     deltas: Deltas,
+    /// Where a mirror that nobody needs is looked for next.
+    cold_hand: u32,
     /// Requests that wait for a difference to be made.
     awaiting: HashMap<Pair, Vec<(Pending, answer::Fresh)>>,
     batches: HashMap<u64, batch::PendingBatch>,
@@ -166,14 +167,16 @@ pub struct Server {
 impl Server {
     /// A worker that lists no clients, of the server that counts in `tally`.
     pub fn new(config: ServerConfig, tally: Arc<Tally>) -> Self {
+        let (for_items, for_deltas) = memory::shares(config.memory);
         Self {
             tally,
             told: (0, 0),
             board: Board::default(),
             peers: BTreeMap::new(),
             store: Store::default(),
-            items: Items::new(config.memory - config.memory / DELTA_SHARE),
-            deltas: Deltas::new(config.memory / DELTA_SHARE),
+            items: Items::new(for_items),
+            deltas: Deltas::new(for_deltas),
+            cold_hand: 0,
             awaiting: HashMap::new(),
             batches: HashMap::new(),
             last_batch: 0,
@@ -244,6 +247,7 @@ impl Server {
         self.forget_handed_on(now);
         self.released.forget(now);
         self.forget_idle(now);
+        self.balance_memory();
         self.forget_names();
         self.turn_rebuilds(now);
         self.turn_prefetches(now);
@@ -317,6 +321,9 @@ impl Server {
     fn turn(&mut self, now: Time) {
         let stood_still = self.last_turn.map_or(Duration::ZERO, |last| now.since(last));
         self.last_turn = Some(now);
+        if self.mirrors_are_large() {
+            self.balance_memory();
+        }
         if stood_still >= PAUSE {
             self.board.excuse(stood_still);
             self.released.renew(now);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod freshness;
+mod memory;
 
 use super::*;
 use crate::mirror::Freshness;

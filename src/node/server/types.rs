@@ -230,6 +230,8 @@ pub struct Counters {
     pub batched_unchanged: u64,
     /// Entries of mirrors that clients told of, because they were not known any more.
     pub listed_entries: u64,
+    /// Mirrors that were emptied, because others needed the memory.
+    pub emptied_mirrors: u64,
     /// Payloads of mirrored versions that this worker, as alternate, got from its source.
     pub prefetched: u64,
     /// The same from primaries.
@@ -252,6 +254,7 @@ impl Counters {
         self.batches += other.batches;
         self.batched_unchanged += other.batched_unchanged;
         self.listed_entries += other.listed_entries;
+        self.emptied_mirrors += other.emptied_mirrors;
         self.prefetched += other.prefetched;
         self.pulled += other.pulled;
         self.retrievals += other.retrievals;

@@ -1,0 +1,57 @@
+//! One budget for all that a worker keeps for its clients' sake.
+//!
+//! It goes in eighths: one for differences, at least one for mirrors, the rest for items. Mirrors
+//! that grow take more of it, and payloads go first: use-cached works without them. When mirrors
+//! have half of it, those of clients that have asked for nothing for long are emptied; such a client
+//! tells what it holds when it is asked.
+
+use super::Server;
+
+/// Into so many parts the budget goes.
+const PARTS: usize = 8;
+/// So many of them mirrors may take at the most.
+const MOST_FOR_MIRRORS: usize = 4;
+/// So many bytes they may take however small the budget is.
+const LEAST_FOR_MIRRORS: usize = 1 << 20;
+/// The client that has asked for nothing for longest is looked for among so many.
+const SAMPLE: u32 = 16;
+
+/// What of a budget is for items, and what for differences, as long as mirrors are small.
+pub(super) fn shares(memory: usize) -> (usize, usize) {
+    let part = memory / PARTS;
+    (memory - 2 * part, part)
+}
+
+impl Server {
+    /// Mirrors have grown, or may have: what they take is taken from others.
+    pub(super) fn balance_memory(&mut self) {
+        let part = (self.config.memory / PARTS).max(1);
+        let most = (part * MOST_FOR_MIRRORS).max(LEAST_FOR_MIRRORS);
+        let mut looks = self.clients.len();
+        while self.store.bytes() > most && looks > 0 {
+            looks -= 1;
+            self.empty_cold_mirror();
+        }
+        let parts = self.store.bytes().div_ceil(part).clamp(1, MOST_FOR_MIRRORS);
+        let (items, _) = shares(self.config.memory);
+        self.items.set_budget(items - (parts - 1) * part);
+    }
+
+    /// Whether mirrors take more than they may.
+    pub(super) fn mirrors_are_large(&self) -> bool {
+        let most = self.config.memory / PARTS * MOST_FOR_MIRRORS;
+        self.store.bytes() > most.max(LEAST_FOR_MIRRORS)
+    }
+
+    /// Empties the mirror of one of those clients that asked for nothing for longest.
+    fn empty_cold_mirror(&mut self) {
+        let now = self.last_turn.unwrap_or_default();
+        let some = self.clients.sample(&mut self.cold_hand, SAMPLE);
+        let filled = some.filter(|(_, record)| !record.mirror.is_empty());
+        let client = filled.min_by_key(|(_, record)| record.asked(now)).map(|(client, _)| *client);
+        if let Some(record) = client.and_then(|client| self.clients.get_mut(&client)) {
+            self.store.clear(&mut record.mirror);
+            self.counters.emptied_mirrors += 1;
+        }
+    }
+}
