@@ -5,6 +5,7 @@
 
 mod decision;
 pub mod delta;
+pub mod fuzzing;
 mod interner;
 mod items;
 mod store;
