@@ -4,10 +4,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use understudy::wire::fuzzing::TARGETS;
+use understudy::mirror;
+use understudy::wire::fuzzing::{TARGETS, Target};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+/// The targets of all layers.
+fn targets() -> impl Iterator<Item = (&'static str, Target)> {
+    TARGETS.into_iter().chain(mirror::fuzzing::TARGETS)
 }
 
 /// The names in a directory of `fuzz/`, without endings.
@@ -19,7 +25,7 @@ fn names(directory: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_corpus_passes() {
-    for (name, target) in TARGETS {
+    for (name, target) in targets() {
         let mut replayed = 0;
         for entry in fs::read_dir(fuzz().join("corpus").join(name)).unwrap() {
             let path = entry.unwrap().path();
@@ -35,7 +41,7 @@ fn the_corpus_passes() {
 
 #[test]
 fn every_target_can_be_run_and_has_a_corpus() {
-    let known: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let known: BTreeSet<_> = targets().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names("fuzz_targets"), known);
     assert_eq!(names("corpus"), known);
     let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();

@@ -95,6 +95,8 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
             ("use_cached", replies.use_cached),
             ("full", replies.full),
             ("delta", replies.delta),
+            ("batch", replies.batch),
+            ("noted", replies.noted),
             ("not_found", replies.not_found),
             ("unknown_slot", replies.unknown_slot),
             ("busy", replies.busy),
@@ -157,6 +159,19 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         ("forgotten_clients", "Clients forgotten as idle", view.forgotten_clients),
         ("drifted_entries", "Mirror entries proved wrong by a client", counters.drifted_entries),
         ("retrievals", "Retrievals asked of the source", counters.retrievals),
+        ("deltas", "Requests answered by a difference", counters.deltas),
+        ("delta_bytes", "Bytes of these differences", counters.delta_bytes),
+        ("delta_full_bytes", "Bytes of what they stood for", counters.delta_full_bytes),
+        ("batches", "Requests about many slots", counters.batches),
+        (
+            "batched_unchanged",
+            "Slots that they were told are unchanged",
+            counters.batched_unchanged,
+        ),
+        ("listed_entries", "Mirror entries that clients had to tell of", counters.listed_entries),
+        ("prefetched", "Payloads an alternate got from its source", counters.prefetched),
+        ("pulled", "Payloads an alternate got from the primary", counters.pulled),
+        ("emptied_mirrors", "Mirrors emptied for want of memory", counters.emptied_mirrors),
         ("calls", "Calls given to the source", counters.calls),
     ] {
         sheet.counter(name, help, &plain(value));
@@ -168,7 +183,18 @@ pub(super) fn of_server(view: &ServerView) -> Response {
     let help = "Milliseconds since the alternate that is furthest behind acknowledged something";
     let lag_ms = u64::try_from(view.lag.time.as_millis()).unwrap_or(u64::MAX);
     sheet.gauge("mirror_lag_ms", help, &plain(lag_ms));
-    sheet.gauge("item_bytes", "Bytes of the versions at hand", &plain(view.item_bytes as u64));
+    let memory = &view.memory;
+    let used = labelled(
+        "for",
+        [
+            ("items", memory.items as u64),
+            ("deltas", memory.deltas as u64),
+            ("mirrors", memory.mirrors as u64),
+        ],
+    );
+    sheet.gauge("memory_bytes", "Memory taken, of the budget", &used);
+    let help = "Bytes of the payloads that are at hand, without what lies unused between them";
+    sheet.gauge("payload_bytes", help, &plain(memory.payloads as u64));
     let (keys, versions) = view.shared_records;
     let records = labelled("record", [("key", keys as u64), ("version", versions as u64)]);
     sheet.gauge("mirror_records", "Distinct records that mirrors share", &records);

@@ -63,8 +63,20 @@ struct StatusPage {
     open_calls: usize,
     misdirected_requests: u64,
     releases_owed: usize,
-    item_bytes: usize,
+    deltas: u64,
+    batches: u64,
+    /// Bytes of memory, of the budget.
+    memory: MemoryEntry,
     members: Vec<MemberEntry>,
+}
+
+#[derive(Serialize)]
+struct MemoryEntry {
+    items: usize,
+    /// Those of them that are payloads.
+    payloads: usize,
+    deltas: usize,
+    mirrors: usize,
 }
 
 #[derive(Serialize)]
@@ -165,7 +177,14 @@ fn status_page(
         open_calls: view.open_calls,
         misdirected_requests: view.counters.misdirected_requests,
         releases_owed: view.debts,
-        item_bytes: view.item_bytes,
+        deltas: view.counters.deltas,
+        batches: view.counters.batches,
+        memory: MemoryEntry {
+            items: view.memory.items,
+            payloads: view.memory.payloads,
+            deltas: view.memory.deltas,
+            mirrors: view.memory.mirrors,
+        },
         members,
     }
 }

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use thiserror::Error;
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode};
 
-/// Old and new are at most this long; longer ones have no delta.
-pub const MAX_INPUT: usize = 16 << 20;
+/// Old and new are at most this long; longer ones have no delta. At this length `encode` takes about
+/// 10 MiB and room for two thirds of `new`, `decode` 0.2 MiB and room for `new`.
+pub const MAX_INPUT: usize = 64 << 20;
 
 /// Shorter ones have no delta: a request that was answered with one would save next to nothing.
 pub const MIN_INPUT: usize = 64;
@@ -26,6 +27,15 @@ pub const MIN_INPUT: usize = 64;
 /// costs nothing here, for the bytes go straight to where they belong, but a frame that asks for
 /// more is not one that `encode` made.
 pub const MAX_WINDOW: u64 = 128 << 20;
+
+/// The smallest window that Zstandard knows, as a power of two.
+const MIN_WINDOW_LOG: u32 = 10;
+
+/// Above so many bytes of old and new together less is searched.
+const MEDIUM: usize = 1 << 20;
+
+/// Above so many still less.
+const LARGE: usize = 8 << 20;
 
 const _: () = assert!(2 * MAX_INPUT as u64 <= MAX_WINDOW, "the window spans old and new");
 
@@ -80,7 +90,11 @@ pub fn fits(length: usize) -> bool {
 /// Makes a delta by which who has `old` gets `new`. `None` if that would not save a third of `new`,
 /// if either is longer than [`MAX_INPUT`], or `new` is shorter than [`MIN_INPUT`].
 ///
-/// Takes time and memory in proportion to `old` and `new`: not for an event loop.
+/// The two must not overlap in memory: Zstandard would take what they share for overwritten, and
+/// find less.
+///
+/// Takes time in proportion to `old` and `new`, up to some hundred milliseconds: not for an event
+/// loop.
 pub fn encode(old: &[u8], new: &[u8]) -> Option<Bytes> {
     if new.len() < MIN_INPUT || old.len().max(new.len()) > MAX_INPUT {
         return None;
@@ -97,22 +111,30 @@ pub fn encode(old: &[u8], new: &[u8]) -> Option<Bytes> {
     pays.then(|| delta.into_boxed_slice().into())
 }
 
-fn parameters(old: usize, new: usize) -> [CParameter; 4] {
-    let window_log = (old + new).next_power_of_two().trailing_zeros().max(10);
-    let level = if old + new <= 1 << 20 { 9 } else { 3 };
+/// Long-distance matching finds what the versions share, at any level and at little cost; the level
+/// says how hard to search for all else, within milliseconds for most, and at the highest speed for
+/// the largest. (`benches/versions.rs` shows what comes of it.)
+fn parameters(old: usize, new: usize) -> [CParameter; 3] {
+    let both = old + new;
+    let level = match both {
+        0..=MEDIUM => 7,
+        ..=LARGE => 3,
+        _ => 1,
+    };
+    let window_log = both.next_power_of_two().ilog2().max(MIN_WINDOW_LOG);
     [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window_log),
-        CParameter::EnableLongDistanceMatching(window_log > 20),
-        CParameter::ContentSizeFlag(true),
+        CParameter::EnableLongDistanceMatching(true),
     ]
 }
 
 /// What `delta` makes of `old`: exactly `length` bytes, the length that was announced, which the
 /// caller has bounded. Whether they are the right ones only their tag can tell.
 ///
-/// Takes the memory for `length` bytes, when the frame states this length and is whole, and some 200
-/// KiB while it decodes.
+/// Takes the memory for `length` bytes, and only when the frame is whole, states this length and has
+/// blocks enough to come to it; and less than 0.2 MiB more while it decodes. A window needs no memory
+/// of its own, for the bytes are decoded to where they stay.
 pub fn decode(old: &[u8], delta: &[u8], length: usize) -> Result<Bytes, DeltaError> {
     if length > MAX_INPUT {
         return Err(DeltaError::TooLong(length));

@@ -10,6 +10,7 @@ mod decision;
 pub mod delta;
 mod deltas;
 mod freshness;
+pub mod fuzzing;
 mod interner;
 mod items;
 mod payloads;

@@ -14,6 +14,10 @@ pub struct ReplyCounters {
     pub full: u64,
     /// DELTA.
     pub delta: u64,
+    /// BATCH_REPLY.
+    pub batch: u64,
+    /// NOTED.
+    pub noted: u64,
     /// NOT_FOUND.
     pub not_found: u64,
     /// BUSY.
@@ -40,6 +44,8 @@ impl ReplyCounters {
             FrameType::UseCached => &mut self.use_cached,
             FrameType::Full => &mut self.full,
             FrameType::Delta => &mut self.delta,
+            FrameType::BatchReply => &mut self.batch,
+            FrameType::Noted => &mut self.noted,
             FrameType::NotFound => &mut self.not_found,
             FrameType::Busy => &mut self.busy,
             FrameType::UnknownSlot => &mut self.unknown_slot,
@@ -124,6 +130,8 @@ impl ReplyCounters {
         self.use_cached += other.use_cached;
         self.full += other.full;
         self.delta += other.delta;
+        self.batch += other.batch;
+        self.noted += other.noted;
         self.not_found += other.not_found;
         self.busy += other.busy;
         self.error += other.error;

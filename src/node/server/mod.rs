@@ -63,7 +63,7 @@ pub use rebuild::MirrorLag;
 pub use types::{
     CallRequest, CallResponse, Called, ClientRole, Counters, Link, Output, Retrieved, ServerConfig,
 };
-pub use view::{ClientView, ServerView};
+pub use view::{ClientView, MemoryView, ServerView};
 
 /// A status goes out so long after a change, with all that changed meanwhile.
 pub const STATUS_DELAY: Duration = Duration::from_millis(20);

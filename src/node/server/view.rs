@@ -23,6 +23,28 @@ pub struct ClientView {
     pub choice: Option<Arc<Choice>>,
 }
 
+/// Bytes of memory that the budget is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryView {
+    /// For what is known of items, and the pages that their payloads lie on.
+    pub items: usize,
+    /// Of these, the payloads themselves.
+    pub payloads: usize,
+    /// For differences between versions.
+    pub deltas: usize,
+    /// For mirrors, and the records that they share.
+    pub mirrors: usize,
+}
+
+impl MemoryView {
+    fn add(&mut self, other: &Self) {
+        self.items += other.items;
+        self.payloads += other.payloads;
+        self.deltas += other.deltas;
+        self.mirrors += other.mirrors;
+    }
+}
+
 /// A server's numbers: what its workers count together, and the rest of one of them.
 #[derive(Clone, Debug)]
 pub struct ServerView {
@@ -59,8 +81,8 @@ pub struct ServerView {
     pub open_calls: usize,
     /// Releases that it still owes.
     pub debts: usize,
-    /// Bytes of the versions it has at hand.
-    pub item_bytes: usize,
+    /// Memory that it takes, of its budget.
+    pub memory: MemoryView,
     /// Distinct keys and fingerprints in its mirrors.
     pub shared_records: (usize, usize),
 }
@@ -72,13 +94,22 @@ impl ServerView {
         self.open_calls += other.open_calls;
         self.lag.add(&other.lag);
         self.debts += other.debts;
-        self.item_bytes += other.item_bytes;
+        self.memory.add(&other.memory);
         self.shared_records.0 += other.shared_records.0;
         self.shared_records.1 += other.shared_records.1;
     }
 }
 
 impl Server {
+    fn memory(&self) -> MemoryView {
+        MemoryView {
+            items: self.items.bytes(),
+            payloads: self.items.payload_bytes(),
+            deltas: self.deltas.bytes(),
+            mirrors: self.store.bytes(),
+        }
+    }
+
     /// The numbers now.
     pub fn view(&self) -> ServerView {
         ServerView {
@@ -98,7 +129,7 @@ impl Server {
             counters: self.counters,
             open_calls: self.calls.len(),
             debts: self.debts.values().map(BTreeMap::len).sum(),
-            item_bytes: self.items.bytes(),
+            memory: self.memory(),
             shared_records: self.store.shared_records(),
         }
     }
