@@ -59,12 +59,12 @@ const HASH_SIZE: usize = 16 * 1024;
 /// that is switched from release to release belongs inside the root.
 ///
 /// **Freshness `watch`.** An answer comes with a [`Lease`](super::Lease), which is revoked when the
-/// file system tells of a change to the file or to a folder on the way to it. It lasts for a time at
-/// the most, after which the file is looked at again, because not everything is told: stores through
-/// a shared mapping that goes on, writes through a second name made outside after the look, other
-/// machines' changes to a network file system, and a file system mounted over a folder, which is
-/// noticed after twice that time. What a symbolic link leads to, a file with a second name, and one
-/// whose folder cannot be watched get no lease. Only on Linux.
+/// file system tells of a change to the file or to a folder on the way to it. It lasts for a time
+/// at the most, after which the file is looked at again, because not everything is told: stores
+/// through a shared mapping that goes on, writes through a second name made outside after the look,
+/// other machines' changes to a network file system, and a file system mounted over a folder, which
+/// is noticed after twice that time. What a symbolic link leads to, a file with a second name, and
+/// one whose folder cannot be watched get no lease. Only on Linux.
 ///
 /// **Freshness `ttl`.** An answer holds for a fixed time.
 ///

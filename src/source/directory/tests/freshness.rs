@@ -310,13 +310,15 @@ mod watch {
         let tree = Tree::new();
         let mut reader = Reader::watching(&tree);
         let paths: Vec<_> = (0..100).map(|file| format!("folder/file-{file}")).collect();
+        let mut files = Vec::new();
         for path in &paths {
-            tree.write(path, "inside: first");
+            tree.write(path, "inside: 1000");
+            files.push(fs::OpenOptions::new().write(true).open(tree.at(path)).unwrap());
             reader.until_leased(path).await;
         }
-        for round in 0..50 {
-            for path in &paths {
-                tree.write(path, format!("inside: {round}"));
+        for round in 0..100 {
+            for file in &files {
+                file.write_all_at(format!("inside: {}", 2000 + round).as_bytes(), 0).unwrap();
             }
             reader.get(&paths[round]).await;
         }
