@@ -2,10 +2,10 @@
 //!
 //! A delta is one Zstandard frame (RFC 8878) that was compressed with the old version's bytes as a
 //! raw-content prefix, as `zstd --patch-from` and dictionary-compressed responses (`dcz`, RFC 9842)
-//! have it: the bytes after the 40 of the `dcz` header are these. A frame of ours states its length,
-//! and its window is that length, so that all of the old version can be referred to up to the end. A
-//! browser grants a window of 8 MiB or 1.25 times the dictionary, whichever is more: what is to go
-//! there as `dcz` must be no longer than that.
+//! have it: the bytes after the 40 of the `dcz` header are these. A frame of ours states its
+//! length, and its window is that length, so that all of the old version can be referred to up to
+//! the end. A browser grants a window of 8 MiB or 1.25 times the dictionary, whichever is more:
+//! what is to go there as `dcz` must be no longer than that.
 //!
 //! No checksum is in the frame: whoever decodes compares the tag (or, over HTTP, has TLS), for a
 //! delta against another old version may well decode to something.
@@ -16,8 +16,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode};
 
-/// Old and new are at most this long; longer ones have no delta. At this length `encode` takes about
-/// 10 MiB and room for two thirds of `new`, `decode` 0.2 MiB and room for `new`.
+/// Old and new are at most this long; longer ones have no delta. At this length `encode` takes
+/// about 10 MiB and room for two thirds of `new`, `decode` 0.2 MiB and room for `new`.
 pub const MAX_INPUT: usize = 64 << 20;
 
 /// Shorter ones have no delta: a request that was answered with one would save next to nothing.
@@ -132,9 +132,9 @@ fn parameters(old: usize, new: usize) -> [CParameter; 3] {
 /// What `delta` makes of `old`: exactly `length` bytes, the length that was announced, which the
 /// caller has bounded. Whether they are the right ones only their tag can tell.
 ///
-/// Takes the memory for `length` bytes, and only when the frame is whole, states this length and has
-/// blocks enough to come to it; and less than 0.2 MiB more while it decodes. A window needs no memory
-/// of its own, for the bytes are decoded to where they stay.
+/// Takes the memory for `length` bytes, and only when the frame is whole, states this length and
+/// has blocks enough to come to it; and less than 0.2 MiB more while it decodes. A window needs no
+/// memory of its own, for the bytes are decoded to where they stay.
 pub fn decode(old: &[u8], delta: &[u8], length: usize) -> Result<Bytes, DeltaError> {
     if length > MAX_INPUT {
         return Err(DeltaError::TooLong(length));

@@ -1,10 +1,10 @@
 //! What a server knows of items, and the payloads that it has at hand.
 //!
 //! Of an item it knows the current version: tag, fingerprint and stamp tell that it is unchanged
-//! without its bytes. Payloads are kept apart, by digest: those of current versions to be sent, those
-//! of earlier ones to make differences from. The budget is for both. Payloads go first, those not
-//! used lately; what is known of items stays, so that use-cached goes on working. Only where that
-//! takes more than its share do items go as well.
+//! without its bytes. Payloads are kept apart, by digest: those of current versions to be sent,
+//! those of earlier ones to make differences from. The budget is for both. Payloads go first, those
+//! not used lately; what is known of items stays, so that use-cached goes on working. Only where
+//! that takes more than its share do items go as well.
 
 use super::clock::Clock;
 use super::payloads::Payloads;
@@ -177,8 +177,8 @@ impl Items {
     }
 }
 
-/// What is left for payloads, whether or not the rest is used: an arena that has to give back a page
-/// loses all that lies on it.
+/// What is left for payloads, whether or not the rest is used: an arena that has to give back a
+/// page loses all that lies on it.
 fn for_payloads(budget: usize) -> usize {
     budget - budget / KNOWN_SHARE
 }

@@ -27,9 +27,9 @@ pub use sample::Sample;
 pub trait Source: Send + Sync + 'static {
     /// Retrieves the item that `key` names.
     ///
-    /// `known` is the version that the server knows already, with or without its bytes: a source that can tell that it is still
-    /// the current one, by its [`Known::stamp`] or otherwise, answers [`Retrieved::Unchanged`]
-    /// and reads nothing.
+    /// `known` is the version that the server knows already, with or without its bytes: a source
+    /// that can tell that it is still the current one, by its [`Known::stamp`] or otherwise,
+    /// answers [`Retrieved::Unchanged`] and reads nothing.
     ///
     /// `Ok(retrieved.into())` is an answer for this moment: the next request asks again. A source
     /// that knows for how long it holds says so with [`Retrieved::lasting`].

@@ -3,13 +3,13 @@
 //! A server's payloads are of all sizes, live for seconds or for days, and are sent while others
 //! replace them. A general allocator that keeps them for long ends up with holes that nothing fits
 //! in, and nobody can say how much memory that is. The arena has a budget of memory, not of
-//! payloads, and a way to use the holes: whoever may drop payloads is told *which* of them make room
-//! together.
+//! payloads, and a way to use the holes: whoever may drop payloads is told *which* of them make
+//! room together.
 //!
 //! - `page`: memory, and the right to a range of it. A payload is copied once, and given out as
 //!   `Bytes`; its range returns when the last clone is dropped, on whatever thread that is.
-//! - `places`: which ranges are free. There are no classes of size: a payload gets the shortest free
-//!   range that it fits in (best fit), and ranges that are free grow together again.
+//! - `places`: which ranges are free. There are no classes of size: a payload gets the shortest
+//!   free range that it fits in (best fit), and ranges that are free grow together again.
 //! - [`Arena`]: the budget, and what to drop.
 //!
 //! Classes of size waste some of each range, and a page of one class is of no use when payloads of
@@ -22,9 +22,9 @@
 //! never written to. One whose last payload is gone is returned, but for one that is kept as a
 //! spare.
 //!
-//! The only unsafe code is in `page.rs`, which is sound whatever the rest of the arena does. Threads
-//! meet in `Arc`, `Weak`, the counts of `Bytes` and a queue of crossbeam only, so there is no
-//! algorithm of our own for loom to check. Miri can run the tests (epochs play no part in the
+//! The only unsafe code is in `page.rs`, which is sound whatever the rest of the arena does.
+//! Threads meet in `Arc`, `Weak`, the counts of `Bytes` and a queue of crossbeam only, so there is
+//! no algorithm of our own for loom to check. Miri can run the tests (epochs play no part in the
 //! queue), and they are kept short for it; so can valgrind:
 //!
 //! ```text
@@ -55,8 +55,8 @@ const _: () = assert!(MAX_PAYLOAD < u32::MAX as usize && MAX_PAYLOAD.is_multiple
 
 /// Payloads of one owner thread, in pages that never take more than a budget.
 ///
-/// When one does not fit, its owner drops others, which it chooses itself or which [`Arena::vacate`]
-/// names, and tries again:
+/// When one does not fit, its owner drops others, which it chooses itself or which
+/// [`Arena::vacate`] names, and tries again:
 ///
 /// ```
 /// # use understudy::mirror::Arena;
@@ -101,8 +101,8 @@ impl Arena {
 
     /// Copies a payload of at most [`MAX_PAYLOAD`] bytes. `None` if there is no room for it now.
     ///
-    /// `owner` is what [`Arena::vacate`] calls it by. The place is free again when the last clone or
-    /// slice of the result is dropped, on any thread; they stay valid when the arena is gone.
+    /// `owner` is what [`Arena::vacate`] calls it by. The place is free again when the last clone
+    /// or slice of the result is dropped, on any thread; they stay valid when the arena is gone.
     pub fn store(&mut self, payload: &[u8], owner: u32) -> Option<Bytes> {
         self.reclaim();
         if payload.is_empty() {
@@ -127,9 +127,9 @@ impl Arena {
     /// The owners whose payloads, when dropped, make room for one of `length` bytes, at the cost of
     /// few bytes; none of them if there is room. `None` if nothing that could be named makes room.
     ///
-    /// They must be dropped: no payload is named twice. So the same call made again, because someone
-    /// still holds a clone of one of them, names others. If its owner dropped one before, and it
-    /// lives by a clone, it is named all the same.
+    /// They must be dropped: no payload is named twice. So the same call made again, because
+    /// someone still holds a clone of one of them, names others. If its owner dropped one before,
+    /// and it lives by a clone, it is named all the same.
     pub fn vacate(&mut self, length: usize) -> Option<Vec<u32>> {
         self.reclaim();
         let mut owners = Vec::new();

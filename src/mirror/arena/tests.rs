@@ -1,4 +1,5 @@
-//! The arena as a whole: what is given out never changes, and what is held never exceeds the budget.
+//! The arena as a whole: what is given out never changes, and what is held never exceeds the
+//! budget.
 
 use super::{Arena, GRAIN};
 use bytes::Bytes;

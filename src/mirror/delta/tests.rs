@@ -253,7 +253,9 @@ proptest! {
 
     #[test]
     fn any_bytes_decode_to_that_length_or_to_nothing(
-        bytes in vec(any::<u8>(), 0..300), old in vec(any::<u8>(), 0..100), length in 0..2_000_usize,
+        bytes in vec(any::<u8>(), 0..300),
+        old in vec(any::<u8>(), 0..100),
+        length in 0..2_000_usize,
     ) {
         let framed = [&0xFD2F_B528_u32.to_le_bytes()[..], &bytes].concat();
         for delta in [&bytes, &framed] {

@@ -109,34 +109,8 @@ impl Driver {
             return Turn::Last(End::Closed(None));
         };
         for _ in 0..MAX_TURN {
-            match command {
-                Command::Get { ticket, key, policy, answer } => {
-                    self.open.insert(ticket, Open { answer, since: Instant::now() });
-                    self.node.get(ticket, key, policy, self.clock.now());
-                }
-                Command::GetMany { gets } => {
-                    let since = Instant::now();
-                    let mut tickets = Vec::with_capacity(gets.len());
-                    for (ticket, key, answer) in gets {
-                        self.open.insert(ticket, Open { answer, since });
-                        tickets.push((ticket, key));
-                    }
-                    self.node.get_many(tickets, self.clock.now());
-                }
-                // Whoever asked may have gone away meanwhile.
-                Command::Keys { answer } => drop(answer.send(self.node.held_keys())),
-                // Whom nobody waits for any more is not sent.
-                Command::Call { answer, .. } if answer.is_closed() => {}
-                Command::Call { ticket, key, request, answer } => {
-                    self.calls.insert(ticket, OpenCall { answer, since: Instant::now() });
-                    self.node.call(ticket, key, request, self.clock.now());
-                }
-                Command::Cancel { ticket } => {
-                    self.open.remove(&ticket);
-                    self.calls.remove(&ticket);
-                    self.node.cancel(ticket);
-                }
-                Command::Close { done } => return Turn::Last(End::Closed(Some(done))),
+            if let Some(done) = self.obey(command) {
+                return Turn::Last(End::Closed(Some(done)));
             }
             match self.commands.try_recv() {
                 Ok(next) => command = next,

@@ -1,7 +1,7 @@
 //! From a get to the frames that ask for it, and to its end.
 
 use super::cache::{HOLDS_NOTHING, Room};
-use super::requests::Stage;
+use super::request::Stage;
 use super::{Answer, Client, Details, Error, Failure, Output, Reply, ValidatorPolicy};
 use crate::wire::lane::{Get, Validator};
 use crate::wire::{Key, Time};
@@ -19,7 +19,8 @@ impl Client {
         self.send();
     }
 
-    /// Puts a get on the list, if nothing speaks against it; returns the request that it is part of.
+    /// Puts a get on the list, if nothing speaks against it; returns the request that it is part
+    /// of.
     pub(super) fn add_get(
         &mut self,
         ticket: u64,

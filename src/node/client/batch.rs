@@ -1,13 +1,14 @@
 //! Asking about many slots in one frame.
 //!
-//! Gets that may be batched, for items that the client holds, leave together in one BATCH. Its reply
-//! says which of them are unchanged, and brings the others as far as they fit. The client checks one
-//! hash over the tags of all that it is to use; if that is not its own, it asks for each by itself,
-//! as for whatever the reply leaves open. So a batch can save round trips and never costs an answer.
+//! Gets that may be batched, for items that the client holds, leave together in one BATCH. Its
+//! reply says which of them are unchanged, and brings the others as far as they fit. The client
+//! checks one hash over the tags of all that it is to use; if that is not its own, it asks for each
+//! by itself, as for whatever the reply leaves open. So a batch can save round trips and never
+//! costs an answer.
 
 use super::Client;
 use super::cache::Room;
-use super::requests::Stage;
+use super::request::Stage;
 use crate::wire::lane::{
     Batch, BatchRest, Body, ErrorCode, MAX_BATCH, MAX_BATCH_REST, Outcome, Unchanged, UnchangedHash,
 };

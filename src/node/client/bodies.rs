@@ -5,7 +5,7 @@
 
 use super::delta::{Delta, DeltaHead};
 use super::replies::MAX_SETBACKS;
-use super::requests::Stage;
+use super::request::Stage;
 use super::{Client, Error, ReplyKind};
 use crate::wire::lane::BodyStart;
 use crate::wire::{Tag, Time};

@@ -10,6 +10,7 @@
 
 mod disk;
 mod order;
+mod view;
 
 use super::types::{Item, Output};
 use crate::wire::{Digest, Fingerprint, HeaderBlock, Key, Tag};
@@ -130,29 +131,6 @@ impl Cache {
         self.droppable.remove(&slot.rank);
         self.note_use(number);
         Some(number)
-    }
-
-    /// The slot to which a key is bound.
-    pub(super) fn slot_of(&self, key: &Key) -> Option<u32> {
-        self.by_key.get(key).copied()
-    }
-
-    /// What idle slots hold, from one slot on.
-    pub(super) fn idle_items(
-        &self,
-        first: u32,
-    ) -> impl Iterator<Item = (u32, &Key, Fingerprint)> + '_ {
-        let slots = (first..).zip(&self.slots[self.slots.len().min(first as usize)..]);
-        let idle = slots.filter(|(_, slot)| slot.request.is_none());
-        idle.filter_map(|(number, slot)| {
-            Some((number, slot.key.as_ref()?, slot.held.as_ref()?.fingerprint))
-        })
-    }
-
-    /// The keys of all items that are held, in the order of their slots.
-    pub(super) fn held_keys(&self) -> impl Iterator<Item = &Key> + '_ {
-        let held = self.slots.iter().filter(|slot| slot.held.is_some());
-        held.filter_map(|slot| slot.key.as_ref())
     }
 
     /// A slot that no key is bound to.
@@ -325,15 +303,6 @@ impl Cache {
     /// Whether the server confirmed in this session the version that is held.
     pub(super) fn is_confirmed(&self, number: u32, session: u64) -> bool {
         self.slots[number as usize].confirmed_in == session
-    }
-
-    /// Items that are held, and what they cost against the budget.
-    pub(super) fn size(&self) -> (usize, u64) {
-        (self.slots.iter().filter(|slot| slot.held.is_some()).count(), self.cost)
-    }
-
-    pub(super) fn evictions(&self) -> u64 {
-        self.evictions
     }
 }
 

@@ -4,7 +4,7 @@
 //! what it is about to hand out. A difference that leads nowhere costs a round trip, in which the
 //! client says that it holds nothing.
 
-use super::requests::Stage;
+use super::request::Stage;
 use super::{Client, Error, Output, ReplyKind};
 use crate::mirror::delta;
 use crate::wire::lane::Body;
@@ -59,7 +59,7 @@ impl Client {
                 }
                 self.receive(
                     index,
-                    super::requests::Head { headers, length, tag: Some(tag), delta },
+                    super::request::Head { headers, length, tag: Some(tag), delta },
                     now,
                 );
             }

@@ -21,6 +21,7 @@ mod error;
 mod inventory;
 mod pulse;
 mod replies;
+mod request;
 mod requests;
 mod session;
 #[cfg(test)]
@@ -43,7 +44,8 @@ use crate::wire::{Frame, FrameType, Tag, Time};
 use cache::Cache;
 use calls::Calls;
 use pulse::Pulse;
-use requests::{Requests, Stage};
+use request::Stage;
+use requests::Requests;
 use session::{Due, Session};
 use std::collections::VecDeque;
 

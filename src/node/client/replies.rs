@@ -5,7 +5,7 @@
 //! request that carried the key, because a drifted mirror may have another key in the slot.
 
 use super::delta::DeltaHead;
-use super::requests::{Head, Stage};
+use super::request::{Head, Stage};
 use super::{Client, Error, Output, Reply, ReplyKind};
 use crate::node::Fault;
 use crate::wire::lane::{Body, ErrorCode, Outcome, Reply as LaneReply};

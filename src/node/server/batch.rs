@@ -1,10 +1,10 @@
 //! Many slots in one request.
 //!
 //! Each slot of a BATCH is decided like a GET that says nothing of the client's copy. What is
-//! unchanged is a bit in the reply, and all that is called so is named by one hash; what has changed
-//! travels in the reply's body. What does not fit there, or cannot be told in a few bytes, is left
-//! out: neither bit nor body speak of it, the mirror stays as it was, and the client asks for it by
-//! itself.
+//! unchanged is a bit in the reply, and all that is called so is named by one hash; what has
+//! changed travels in the reply's body. What does not fit there, or cannot be told in a few bytes,
+//! is left out: neither bit nor body speak of it, the mirror stays as it was, and the client asks
+//! for it by itself.
 
 use super::{Link, Output, Pending, Server};
 use crate::mirror::decide;

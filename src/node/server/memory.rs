@@ -2,8 +2,8 @@
 //!
 //! It goes in eighths: one for differences, at least one for mirrors, the rest for items. Mirrors
 //! that grow take more of it, and payloads go first: use-cached works without them. When mirrors
-//! have half of it, those of clients that have asked for nothing for long are emptied; such a client
-//! tells what it holds when it is asked.
+//! have half of it, those of clients that have asked for nothing for long are emptied; such a
+//! client tells what it holds when it is asked.
 
 use super::Server;
 

@@ -31,6 +31,7 @@ mod memory;
 mod names;
 mod ownership;
 mod peers;
+mod pending;
 mod prefetch;
 mod rebuild;
 mod record;
@@ -44,9 +45,8 @@ mod view;
 mod tests;
 
 use crate::cluster::{Board, Count, Tally};
-use crate::mirror::{Deltas, Items, Known, Pair, Store};
-use crate::wire::backplane::{Message, Resume, SelfState};
-use crate::wire::lane::Validator;
+use crate::mirror::{Deltas, Items, Pair, Store};
+use crate::wire::backplane::{Message, SelfState};
 use crate::wire::session::OLDEST_VERSION;
 use crate::wire::{ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
@@ -56,6 +56,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pending::{Pending, Retrieval};
 use record::{Peer, Record, Return};
 
 pub use drain::DrainView;
@@ -80,39 +81,6 @@ pub const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 /// Requests that a returned server holds back until it knows which clients are still its own.
 pub const MAX_HELD_BACK: usize = 4096;
 const _: () = assert!(TURN_INTERVAL.as_millis() * 4 < PAUSE.as_millis(), "a busy turn is no pause");
-
-/// A request between its frame and its reply.
-#[derive(Debug)]
-struct Pending {
-    link: Link,
-    request_id: u64,
-    client: ClientId,
-    /// The term and change that the router asked under, if it took this server for the primary.
-    asked: Option<(u64, u64)>,
-    standby: bool,
-    deadline: Time,
-    /// The client's own number.
-    inner_id: u64,
-    slot: u64,
-    key: Key,
-    validator: Validator,
-    /// Only the rest of a body is wanted.
-    resume: Option<Resume>,
-    takes_deltas: bool,
-    /// It is one of many that share a reply.
-    batch: Option<batch::Place>,
-}
-
-/// One question to the source, and who waits for the answer.
-#[derive(Debug)]
-struct Retrieval {
-    key: Key,
-    asked_at: Time,
-    known: Option<Arc<Known>>,
-    waiters: Vec<Pending>,
-    /// The bytes are wanted, whoever waits.
-    wanted: Option<prefetch::Wanted>,
-}
 
 /// One worker of a server.
 #[derive(Debug)]

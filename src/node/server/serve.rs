@@ -7,56 +7,15 @@
 //! and then at the alternate, before the reply leaves.
 
 use super::answer::Fresh;
+use super::pending::Found;
 use super::{ClientRole, Link, Output, Pending, Record, Retrieval, Retrieved, Server};
 use crate::mirror::{Freshness, Known, decide};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
-use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply, Validator};
-use crate::wire::{ClientId, Frame, FrameType, HeaderBlock, Key, Tag, Time};
+use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply};
+use crate::wire::{ClientId, Frame, FrameType, Key, Tag, Time};
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// What the source has.
-enum Found {
-    /// This version.
-    Fresh(Fresh),
-    /// An item that is too large to be kept.
-    Unmirrored { headers: HeaderBlock, length: u64 },
-    /// No such item.
-    NotFound,
-    /// Something that the client may not have.
-    Refused(String),
-    /// Nothing that it can give now.
-    Failed(String),
-}
-
-impl Pending {
-    /// A GET without validator, of a slot and its key.
-    pub(super) fn new(
-        now: Time,
-        link: &Link,
-        forward: &Forward,
-        (inner_id, asked): (u64, Option<(u64, u64)>),
-        (slot, key): (u64, Key),
-    ) -> Self {
-        Self {
-            link: link.clone(),
-            request_id: forward.request_id,
-            client: forward.client,
-            asked,
-            standby: forward.how == How::Standby,
-            deadline: now + Duration::from_millis(forward.deadline_ms),
-            inner_id,
-            slot,
-            key,
-            validator: Validator::None,
-            resume: None,
-            takes_deltas: forward.takes_deltas,
-            batch: None,
-        }
-    }
-}
 
 impl Server {
     /// Serves a request of a client whose mirror is here.

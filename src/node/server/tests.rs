@@ -10,7 +10,7 @@ use crate::node::Planted;
 use crate::wire::Assignment;
 use crate::wire::backplane::{Forward, Holds, How, Status, use_cached_frame};
 use crate::wire::frame::FrameType;
-use crate::wire::lane::Get;
+use crate::wire::lane::{Get, Validator};
 use crate::wire::session::VERSION;
 
 mod lifecycle;

@@ -1,6 +1,6 @@
 //! Every frame of the backplane but the hello, as one type.
 
-use super::{Forward, Status, UseCachedBy};
+use super::{Forward, Holds, Status, UseCachedBy};
 use crate::wire::codec::DecodeError;
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use crate::wire::gather::Gather;
@@ -11,41 +11,6 @@ use bytes::Bytes;
 pub const MAX_PULLED: usize = 16 * 1024;
 /// The first protocol version with PULL.
 pub const PULL_VERSION: u64 = 3;
-
-/// Which mirror a server holds of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
-    /// Whether it services the client, or would take over.
-    pub as_primary: bool,
-    /// The assignment it knows of.
-    pub assignment: Assignment,
-    /// Entries in its mirror.
-    pub entries: u64,
-}
-
-/// What a server answers when it is asked who holds a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holds {
-    /// It knows nothing of the client.
-    Nothing,
-    /// It holds a mirror.
-    Mirror(Holding),
-    /// It holds none, and has let go of the client in this epoch: nothing lower is true of it.
-    Released(Epoch),
-}
-
-impl Holds {
-    /// The first protocol version that knows [`Holds::Released`].
-    pub const RELEASED_SINCE: u64 = 2;
-
-    /// The mirror, if there is one.
-    pub fn mirror(self) -> Option<Holding> {
-        match self {
-            Self::Mirror(holding) => Some(holding),
-            Self::Nothing | Self::Released(_) => None,
-        }
-    }
-}
 
 /// Every frame of the backplane but the hello.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod forward;
 mod gossip;
 mod hello;
+mod holds;
 mod message;
 mod payload;
 mod status;
@@ -13,7 +14,8 @@ pub use gossip::{
     MemberUpdate,
 };
 pub use hello::{Purpose, Role, ServerHello};
-pub use message::{Holding, Holds, MAX_PULLED, Message, PULL_VERSION};
+pub use holds::{Holding, Holds};
+pub use message::{MAX_PULLED, Message, PULL_VERSION};
 pub use payload::{gather_reply, use_cached_frame};
 pub use status::{MAX_ADDRESS, SelfState, Status};
 

@@ -1,7 +1,7 @@
 //! How the fields of each [`Message`] are written and read.
 
 use super::forward::{decode_former, encode_former};
-use super::{Forward, Holding, Holds, MAX_PULLED, Message, Status, UseCachedBy};
+use super::{Forward, Holds, MAX_PULLED, Message, Status, UseCachedBy};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
 use crate::wire::gather::Gather;
@@ -32,6 +32,49 @@ impl Message {
                 put::varint(out, *workers);
             }
             Self::Status(status) => status.encode(out),
+            Self::AssignmentChanged { .. }
+            | Self::MirrorRefused { .. }
+            | Self::HandedOver { .. }
+            | Self::MirrorBegin { .. }
+            | Self::HandOver { .. }
+            | Self::Mirror { .. }
+            | Self::MirrorAck { .. }
+            | Self::MirrorEnd { .. }
+            | Self::Release { .. }
+            | Self::Released { .. } => self.encode_of_client(out),
+            Self::Pull { number, digest, offset } => {
+                put::varint(out, *number);
+                digest.encode(out);
+                put::varint(out, *offset);
+            }
+            Self::Pulled { number, offset, bytes } => {
+                put::varint(out, *number);
+                put::varint(out, *offset);
+                out.put_u8(u8::from(bytes.is_some()));
+                if let Some(bytes) = bytes {
+                    put::bytes(out, bytes, MAX_PULLED);
+                }
+            }
+            Self::Returned { round: number }
+            | Self::Settled { round: number }
+            | Self::Ping { number }
+            | Self::Pong { number }
+            | Self::Cancel { request_id: number } => put::varint(out, *number),
+            Self::WhoHolds { query, client } => {
+                put::varint(out, *query);
+                client.encode(out);
+            }
+            Self::Holds { query, client, holds } => {
+                put::varint(out, *query);
+                client.encode(out);
+                holds.encode(out);
+            }
+        }
+    }
+
+    /// Frames about one client's mirror.
+    fn encode_of_client(&self, out: &mut BytesMut) {
+        match self {
             Self::AssignmentChanged { client, assignment }
             | Self::MirrorRefused { client, assignment }
             | Self::HandedOver { client, assignment } => {
@@ -63,33 +106,7 @@ impl Message {
                 client.encode(out);
                 epoch.encode(out);
             }
-            Self::Pull { number, digest, offset } => {
-                put::varint(out, *number);
-                digest.encode(out);
-                put::varint(out, *offset);
-            }
-            Self::Pulled { number, offset, bytes } => {
-                put::varint(out, *number);
-                put::varint(out, *offset);
-                out.put_u8(u8::from(bytes.is_some()));
-                if let Some(bytes) = bytes {
-                    put::bytes(out, bytes, MAX_PULLED);
-                }
-            }
-            Self::Returned { round: number }
-            | Self::Settled { round: number }
-            | Self::Ping { number }
-            | Self::Pong { number }
-            | Self::Cancel { request_id: number } => put::varint(out, *number),
-            Self::WhoHolds { query, client } => {
-                put::varint(out, *query);
-                client.encode(out);
-            }
-            Self::Holds { query, client, holds } => {
-                put::varint(out, *query);
-                client.encode(out);
-                holds.encode(out);
-            }
+            _ => unreachable!("the caller has matched it"),
         }
     }
 
@@ -230,39 +247,6 @@ impl Message {
         let query = reader.varint("query", MAX_VARINT)?;
         let client = ClientId::decode(reader)?;
         Ok(Self::Holds { query, client, holds: Holds::decode(reader)? })
-    }
-}
-
-impl Holds {
-    fn encode(&self, out: &mut BytesMut) {
-        match self {
-            Self::Nothing => out.put_u8(0),
-            Self::Mirror(holding) => {
-                out.put_u8(if holding.as_primary { 1 } else { 2 });
-                holding.assignment.encode(out);
-                put::limited(out, holding.entries, MAX_SLOTS);
-            }
-            Self::Released(epoch) => {
-                out.put_u8(3);
-                epoch.encode(out);
-            }
-        }
-    }
-
-    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        let as_primary = match reader.byte("presence of a mirror")? {
-            0 => return Ok(Self::Nothing),
-            1 => true,
-            2 => false,
-            3 => return Epoch::decode(reader).map(Self::Released),
-            found => {
-                let what = "presence of a mirror";
-                return Err(DecodeError::Unknown { what, found: found.into() });
-            }
-        };
-        let assignment = Assignment::decode(reader)?;
-        let entries = reader.varint("mirror entries", MAX_SLOTS)?;
-        Ok(Self::Mirror(Holding { as_primary, assignment, entries }))
     }
 }
 
