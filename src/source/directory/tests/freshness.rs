@@ -316,11 +316,11 @@ mod watch {
             files.push(fs::OpenOptions::new().write(true).open(tree.at(path)).unwrap());
             reader.until_leased(path).await;
         }
-        for round in 0..100 {
+        for (round, path) in paths.iter().enumerate() {
             for file in &files {
                 file.write_all_at(format!("inside: {}", 2000 + round).as_bytes(), 0).unwrap();
             }
-            reader.get(&paths[round]).await;
+            reader.get(path).await;
         }
         for path in &paths {
             reader.catches_up(&tree, path).await;
