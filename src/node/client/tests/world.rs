@@ -226,7 +226,7 @@ impl World {
             50..70 => self.deliver_frame(),
             70..85 => self.deliver_body(),
             85..88 if self.chance(50) => self.drift(),
-            88 if self.chance(60) => self.disconnect(),
+            88 if self.connected && self.chance(60) => self.disconnect(),
             89 if self.chance(60) => self.takeover(),
             90 => self.now += Duration::from_millis(self.random.random_range(0..2_000)),
             91 if self.chance(30) => self.garbage(),
