@@ -315,9 +315,7 @@ impl World {
                 (get.request_id, self.ship(get.request_id, outcome))
             }
             Asked::Batch(batch) => (batch.request_id, self.answer_batch(batch)),
-            Asked::Inventory(inventory) => {
-                (inventory.request_id, self.answer_inventory(inventory))
-            }
+            Asked::Inventory(inventory) => (inventory.request_id, self.answer_inventory(inventory)),
         };
         let frame = LaneReply { request_id, outcome }.encode();
         if self.chance(3) {
@@ -697,7 +695,10 @@ fn nothing_that_a_server_or_network_does_hands_out_wrong_bytes() {
         total.violations += counted.violations;
         total.suspicions += counted.suspicions;
         answers = [answers[0] + world.answers[0], answers[1] + world.answers[1]];
-        world.played.into_iter().for_each(|(what, count)| *played.entry(what).or_default() += count);
+        world
+            .played
+            .into_iter()
+            .for_each(|(what, count)| *played.entry(what).or_default() += count);
     }
     // The runs were worth something: all of it happened, and most gets were answered.
     println!("{total:?} {answers:?} {played:#?}");

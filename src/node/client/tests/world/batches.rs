@@ -134,9 +134,8 @@ impl World {
                 "batch: the hash of other slots"
             }
             3 => {
-                let length = *[0, slots.len() + 1, slots.len() + 8, 4000]
-                    .choose(&mut self.random)
-                    .unwrap();
+                let length =
+                    *[0, slots.len() + 1, slots.len() + 8, 4000].choose(&mut self.random).unwrap();
                 draft.bits.resize(length, self.random.random());
                 "batch: a bitmap of another length"
             }
