@@ -5,7 +5,10 @@ use super::checks::Check;
 use super::cluster::World;
 use super::events::Event;
 use super::network::{ConnectionId, DIALLER, Host, Stream};
-use crate::wire::lane::{CALL_VERSION, Call, ErrorCode, Get, Outcome, Reply, Validator};
+use crate::wire::lane::{
+    BATCH_VERSION, Batch, CALL_VERSION, Call, ErrorCode, Get, Inventory, InventoryEntry, Outcome,
+    Reply, Validator,
+};
 use crate::wire::session::{Assigned, Hello, OLDEST_VERSION, VERSION, Welcome};
 use crate::wire::{ClientId, Digest, Frame, FrameType, HeaderBlock, Time};
 use bytes::Bytes;
@@ -91,6 +94,8 @@ impl World {
         if self.random.random_bool(0.6) && self.callers[place].version >= CALL_VERSION {
             let repeatable = self.random.random_bool(0.2);
             self.call(place, id, repeatable);
+        } else if self.random.random_bool(0.3) && self.callers[place].version >= BATCH_VERSION {
+            self.odd_list(place, id);
         } else {
             self.odd_get(place, id);
         }
@@ -134,6 +139,28 @@ impl World {
         let slot = self.random.random_range(0..self.plan.slots + 2);
         let key = self.random.random_bool(0.7).then_some(key);
         let frame = Get { request_id, slot, key, validator }.encode();
+        self.callers[place].open.insert(request_id, (self.now, None));
+        self.send_frame(id, DIALLER, Stream::Lane, &frame);
+    }
+
+    /// A question about any slots, or word of items that may be held nowhere.
+    fn odd_list(&mut self, place: usize, id: ConnectionId) {
+        let request_id = self.callers[place].next_request;
+        self.callers[place].next_request += 1;
+        let last = self.plan.slots + 2;
+        let frame = if self.random.random() {
+            let slots: Vec<_> = (0..=last).filter(|_| self.random.random()).collect();
+            Batch::of_slots(request_id, slots.into_iter().chain([last + 1])).encode()
+        } else {
+            let mut entries = Vec::new();
+            for key in self.source.keys().to_vec() {
+                let slot = self.random.random_range(0..=last);
+                if let Some(version) = self.source.any_version(&mut self.random, &key) {
+                    entries.push(InventoryEntry { slot, key, version });
+                }
+            }
+            Inventory { request_id, entries }.encode()
+        };
         self.callers[place].open.insert(request_id, (self.now, None));
         self.send_frame(id, DIALLER, Stream::Lane, &frame);
     }

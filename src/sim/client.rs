@@ -9,7 +9,7 @@ use super::network::{ConnectionId, DIALLER, Host, Stream};
 use super::plan::pick;
 use super::story::Stage;
 use crate::node::client::{Client, Config, Output};
-use crate::wire::lane::BodyStart;
+use crate::wire::lane::{BatchRest, Body, BodyStart, Outcome};
 use crate::wire::{ClientId, Epoch, Frame, Key, Time};
 use bytes::Bytes;
 use rand::RngExt;
@@ -236,7 +236,10 @@ impl World {
         self.trace.bytes(&bytes);
         let who = Host::Client(place);
         self.trace.got(self.now, who, "router", &(start, bytes.len(), whole));
-        if whole && start.is_some() && !self.source.ever_was_body(&bytes) && !is_answer(&bytes) {
+        let known = |world: &Self| {
+            world.source.ever_was_body(&bytes) || is_answer(&bytes) || world.is_of_batch(&bytes)
+        };
+        if whole && start.is_some() && !known(self) {
             let what = format!("client {place} got {} bytes that never were an item", bytes.len());
             return self.fail(Check::Body, what);
         }
@@ -249,6 +252,27 @@ impl World {
                 machine.handle_body_failed(request_id, bytes.len() as u64, now);
             }
         });
+    }
+
+    /// Whether these bytes are what a batch brings, and each body in them one of an item.
+    fn is_of_batch(&self, bytes: &Bytes) -> bool {
+        let mut rest = BatchRest::new(bytes.clone());
+        loop {
+            let good = match rest.next() {
+                Ok(None) => return true,
+                Ok(Some((reply, behind))) => match (&reply.outcome, behind) {
+                    (Outcome::Full { body: Body::Inline(bytes), .. }, _) => {
+                        self.source.ever_was_body(bytes)
+                    }
+                    (Outcome::Full { .. }, Some(bytes)) => self.source.ever_was_body(&bytes),
+                    _ => true,
+                },
+                Err(_) => false,
+            };
+            if !good {
+                return false;
+            }
+        }
     }
 
     pub(super) fn hand_in_loaded(&mut self, host: Host, slot: u32) {

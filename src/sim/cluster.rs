@@ -1,5 +1,6 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
+use super::Counts;
 use super::caller::Caller;
 use super::calls::CallLedger;
 use super::checks::Check;
@@ -14,7 +15,7 @@ use super::story::Stage;
 use super::trace::Trace;
 use crate::node::Planted;
 use crate::wire::Time;
-use crate::wire::session::{OLDEST_VERSION, Versions};
+use crate::wire::session::{OLDEST_VERSION, VERSION, Versions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,9 @@ pub(super) struct World {
     pub(super) trace: Trace,
     pub(super) steps: u64,
     pub(super) answers: u64,
+    pub(super) counts: Counts,
+    /// A server is being told that an item is unchanged.
+    pub(super) tells_unchanged: bool,
     /// In a story of one failure: a router was the one that failed.
     pub(super) router_failed: bool,
     /// In such a story: one server failed, again and again perhaps, and no other one.
@@ -112,6 +116,8 @@ impl World {
             trace,
             steps: 0,
             answers: 0,
+            counts: Counts::default(),
+            tells_unchanged: false,
             router_failed: false,
             server_failed: false,
             server_flaps: false,
@@ -238,8 +244,9 @@ impl World {
         let mixed =
             rough && self.plan.mixed_versions && !matches!(host, Host::Client(_) | Host::Caller(_));
         let older = mixed && self.random.random_bool(0.5);
+        let before = self.random.random_range(OLDEST_VERSION..VERSION);
         let process = self.processes.entry(host).or_default();
-        process.versions = if older { Versions::up_to(OLDEST_VERSION) } else { Versions::ALL };
+        process.versions = if older { Versions::up_to(before) } else { Versions::ALL };
         process.life += 1;
         process.running = true;
         process.frozen = false;
@@ -259,6 +266,7 @@ impl World {
         };
         process.running = false;
         process.inbox.clear();
+        self.count_process(host);
         match host {
             Host::Server(place) => self.servers[place].stop(),
             Host::Router(place) => self.routers[place].stop(),
@@ -273,6 +281,29 @@ impl World {
         for (id, end) in ends {
             self.sever(id);
             self.give_up(id, end);
+        }
+    }
+
+    /// Adds what the processes counted that run now.
+    pub(super) fn count_processes(&mut self) {
+        self.hosts().collect::<Vec<_>>().into_iter().for_each(|host| self.count_process(host));
+    }
+
+    fn count_process(&mut self, host: Host) {
+        match host {
+            Host::Server(place) => {
+                let workers = self.servers[place].workers.iter();
+                let unchanged = workers.map(|it| it.machine.view().counters.batched_unchanged);
+                self.counts.batched_unchanged += unchanged.sum::<u64>();
+            }
+            Host::Client(place) => {
+                if let Some(machine) = &self.clients[place].machine {
+                    let statistics = machine.statistics();
+                    self.counts.deltas += statistics.deltas;
+                    self.counts.listed_items += statistics.listed_items;
+                }
+            }
+            Host::Router(_) | Host::Caller(_) => {}
         }
     }
 

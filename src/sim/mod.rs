@@ -65,8 +65,33 @@ pub struct Passed {
     pub steps: u64,
     /// Gets that ended.
     pub answers: u64,
+    /// What of it is worth counting.
+    pub counts: Counts,
     /// Stands for all that happened.
     pub fingerprint: u32,
+}
+
+/// How often things happened of which a story need not have any, but many stories must have some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Versions that clients got as differences.
+    pub deltas: u64,
+    /// Slots that clients were told are unchanged, many at once.
+    pub batched_unchanged: u64,
+    /// Items that clients told servers of, because they had forgotten them.
+    pub listed_items: u64,
+    /// Items that a server found unchanged, and retrieved whole because their bytes were gone.
+    pub retrieved_again: u64,
+}
+
+impl Counts {
+    /// Adds what happened in another story.
+    pub fn add(&mut self, other: &Self) {
+        self.deltas += other.deltas;
+        self.batched_unchanged += other.batched_unchanged;
+        self.listed_items += other.listed_items;
+        self.retrieved_again += other.retrieved_again;
+    }
 }
 
 /// A seed that shows a mistake.
@@ -132,8 +157,10 @@ fn tell(seed: u64, planted: Planted, sink: Option<Sink>) -> Result<Passed, Faile
     match world.failure {
         Some((check, what)) => Err(Failed { seed, check, what, steps, last_events: Vec::new() }),
         None => {
+            world.count_processes();
             let fingerprint = world.trace.hash();
-            Ok(Passed { steps, answers: world.answers, fingerprint })
+            let (answers, counts) = (world.answers, world.counts);
+            Ok(Passed { steps, answers, counts, fingerprint })
         }
     }
 }

@@ -102,7 +102,7 @@ impl Plan {
             in_flight,
             cache_bytes: pick(random, &[5_000, 60_000, 1 << 20]),
             memory_bytes: pick(random, &[0, 3_000, 1 << 20]),
-            server_memory: pick(random, &[2_000, 40_000, 1 << 24]),
+            server_memory: pick(random, &[2_000, 8_000, 20_000, 40_000, 1 << 24]),
             client_idle_timeout: Duration::from_secs(if rough {
                 pick(random, &[IDLE_TIMEOUT_S, 3_600, 3_600])
             } else {

@@ -129,9 +129,11 @@ impl World {
         };
         let who = (&self.servers[place].name, worker);
         self.trace.got(self.now, who, "source", &(ticket, &retrieved));
+        self.tells_unchanged = matches!(retrieved, Retrieved::Unchanged);
         self.with_server((place, worker), |machine, now| {
             machine.handle_retrieved(now, ticket, retrieved, freshness);
         });
+        self.tells_unchanged = false;
         // Left over if the machine had no more use for it.
         if let Some(process) = self.servers[place].workers.get_mut(worker) {
             process.opened.remove(&ticket);

@@ -276,6 +276,8 @@ impl World {
                 }
             }
             Output::Retrieve { ticket, key, known } => {
+                let again = self.tells_unchanged && known.is_none();
+                self.counts.retrieved_again += u64::from(again);
                 let (host, worker) = (Host::Server(seat.0), seat.1);
                 let (life, most) = (self.life(host), self.plan.source_ms);
                 let delay = self.between(0, most);

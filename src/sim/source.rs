@@ -5,7 +5,7 @@
 
 use super::plan::pick;
 use crate::mirror::{Freshness, Lease, Version};
-use crate::wire::{Digest, HeaderBlock, HeaderName, Key, Time};
+use crate::wire::{Digest, Fingerprint, HeaderBlock, HeaderName, Key, Time};
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -261,6 +261,13 @@ impl Source {
                 })
             })
         })
+    }
+
+    /// Any version that the key ever had.
+    pub(super) fn any_version(&self, random: &mut StdRng, key: &Key) -> Option<Fingerprint> {
+        let history = &self.items[key].history;
+        let (_, state) = &history[random.random_range(0..history.len())];
+        present(state).map(|version| *version.fingerprint())
     }
 
     /// Whether the key ever had a version with this digest.

@@ -32,6 +32,8 @@ pub(super) enum Stage {
     AskFew,
     /// ...and again.
     AskAgain,
+    /// Everybody asks for all that he holds, at once.
+    Refresh,
     /// Nothing happens any more.
     Quiet,
     /// The story is over.
@@ -40,7 +42,7 @@ pub(super) enum Stage {
 
 impl Stage {
     pub(super) fn is_rest(self) -> bool {
-        matches!(self, Self::AskAll | Self::AskFew | Self::AskAgain | Self::Quiet)
+        matches!(self, Self::AskAll | Self::AskFew | Self::AskAgain | Self::Refresh | Self::Quiet)
     }
 }
 
@@ -73,6 +75,12 @@ impl World {
                 (Stage::AskAgain, self.ask_few(Expected::UseCached))
             }
             Stage::AskAgain => {
+                self.check_all_ended();
+                self.stage = Stage::Refresh;
+                self.live_clients().into_iter().for_each(|place| self.refresh_unchanged(place));
+                (Stage::Refresh, super::router::REQUEST_TIMEOUT)
+            }
+            Stage::Refresh => {
                 self.check_all_ended();
                 (Stage::Quiet, Duration::from_millis(1_500))
             }
@@ -213,6 +221,10 @@ impl World {
 
     fn ask_few(&mut self, expected: Expected) -> Duration {
         for place in self.live_clients() {
+            if expected == Expected::UseCached && self.random.random() {
+                self.get_many(place, self.cacheable_keys(), |_| expected);
+                continue;
+            }
             for key in self.cacheable_keys() {
                 let policy = match expected {
                     Expected::UseCached => self.random_policy(),

@@ -1,5 +1,6 @@
-use super::{Check, Failed, regressions, run};
+use super::{Check, Counts, Failed, Passed, regressions, run};
 use crate::node::{Fault, Planted};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds within which every planted fault must be found.
@@ -9,6 +10,11 @@ const SEEDS: u64 = 300;
 
 /// Tells many stories, two at a time, and returns the failure of the lowest seed that fails.
 fn first_failure(seeds: u64, planted: Planted) -> Option<Failed> {
+    tell_all(seeds, planted, |_| {})
+}
+
+/// The same; `passed` is told of the others.
+fn tell_all(seeds: u64, planted: Planted, passed: impl Fn(&Passed) + Sync) -> Option<Failed> {
     let (next, lowest) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let try_seeds = || {
         let mut failure: Option<Failed> = None;
@@ -17,9 +23,12 @@ fn first_failure(seeds: u64, planted: Planted) -> Option<Failed> {
             if seed >= seeds || seed > lowest.load(Ordering::Relaxed) {
                 return failure;
             }
-            if let Err(failed) = run(seed, planted) {
-                lowest.fetch_min(seed, Ordering::Relaxed);
-                failure = Some(failed);
+            match run(seed, planted) {
+                Ok(told) => passed(&told),
+                Err(failed) => {
+                    lowest.fetch_min(seed, Ordering::Relaxed);
+                    failure = Some(failed);
+                }
             }
         }
     };
@@ -40,9 +49,16 @@ fn found_by(fault: Fault) -> Check {
 
 #[test]
 fn many_seeds_pass() {
-    if let Some(failed) = first_failure(SEEDS, Planted::default()) {
+    let total = Mutex::new(Counts::default());
+    let add = |passed: &Passed| total.lock().expect("nobody panics here").add(&passed.counts);
+    if let Some(failed) = tell_all(SEEDS, Planted::default(), add) {
         panic!("{}\n{failed}", failed.last_events.join("\n"));
     }
+    // The stories were worth something.
+    let total = total.into_inner().expect("nobody panicked");
+    println!("{total:?}");
+    assert!(total.deltas > 100 && total.batched_unchanged > 1_000, "{total:?}");
+    assert!(total.listed_items > 100 && total.retrieved_again > 100, "{total:?}");
 }
 
 #[test]

@@ -47,6 +47,9 @@ impl World {
         if self.plan.mood == Mood::OneFailure {
             return;
         }
+        if self.random.random_bool(0.3) {
+            self.refresh(place, Expected::Anything);
+        }
         for _ in 0..self.random.random_range(1..=self.plan.burst) {
             let keys = self.source.keys().len();
             let key = self.source.keys()[self.random.random_range(0..keys)].clone();
@@ -57,6 +60,9 @@ impl World {
     }
 
     fn ask_for(&mut self, place: usize, expected: Expected) {
+        if expected == Expected::UseCached && self.random.random() {
+            return self.get_many(place, self.cacheable_keys(), |_| expected);
+        }
         for key in self.cacheable_keys() {
             let policy = match expected {
                 Expected::UseCached => self.random_policy(),
@@ -95,6 +101,52 @@ impl World {
         self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, policy));
         process.tickets.insert(ticket, asked);
         self.with_client(place, |machine, now| machine.get(ticket, key.clone(), policy, now));
+    }
+
+    /// Asks for many items at once.
+    pub(super) fn get_many(
+        &mut self,
+        place: usize,
+        keys: Vec<Key>,
+        expected: impl Fn(&Key) -> Expected,
+    ) {
+        let now = self.now;
+        let mut gets = Vec::new();
+        for key in keys {
+            let ticket = self.fresh_number();
+            let process = &mut self.clients[place];
+            let since = *process.shared.entry(key.clone()).or_insert(now);
+            let expected = expected(&key);
+            let asked = Ticket { key: key.clone(), asked: now, since, expected };
+            self.trace.got(now, Host::Client(place), "application", &(ticket, &asked, "of many"));
+            process.tickets.insert(ticket, asked);
+            gets.push((ticket, key));
+        }
+        self.with_client(place, |machine, now| machine.get_many(gets, now));
+    }
+
+    /// A client asks for all that it holds, and now and then for something else as well.
+    fn refresh(&mut self, place: usize, expected: Expected) {
+        let machine = self.clients[place].machine.as_ref();
+        let mut keys = machine.map_or(Vec::new(), |machine| machine.held_keys());
+        if self.random.random_bool(0.3) {
+            let place = self.random.random_range(0..self.source.keys().len());
+            keys.push(self.source.keys()[place].clone());
+        }
+        self.get_many(place, keys, |_| expected);
+    }
+
+    /// A client asks for all that it holds, where nothing has changed since it asked before: none
+    /// of it comes again, but what is made anew for each who asks.
+    pub(super) fn refresh_unchanged(&mut self, place: usize) {
+        let machine = self.clients[place].machine.as_ref();
+        let keys = machine.map_or(Vec::new(), |machine| machine.held_keys());
+        let made_anew: Vec<_> =
+            keys.iter().filter(|key| !self.source.kind(key).is_mirrored()).cloned().collect();
+        self.get_many(place, keys, |key| match made_anew.contains(key) {
+            true => Expected::Answer,
+            false => Expected::UseCached,
+        });
     }
 
     /// An item changes.

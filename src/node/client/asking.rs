@@ -72,7 +72,8 @@ impl Client {
                 break;
             }
         }
-        if self.in_flight() < in_flight {
+        // Room is left for a request, should it not be answered.
+        if self.in_flight() + 1 < in_flight {
             self.send_inventory();
         }
     }

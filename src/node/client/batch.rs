@@ -64,12 +64,21 @@ impl Batches {
         self.open.contains_key(&id)
     }
 
-    /// A request does not wait for its batch any more.
-    pub(super) fn forget(&mut self, id: u64, request: usize) {
-        let members = self.open.get_mut(&id).into_iter().flat_map(|open| &mut open.members);
-        for member in members.filter(|member| member.request == Some(request)) {
+    /// A request does not wait for its batch any more. Returns whether none does now: then the
+    /// batch is given up, and its reply will come too late.
+    pub(super) fn forget(&mut self, id: u64, request: usize) -> bool {
+        let Some(open) = self.open.get_mut(&id) else {
+            return false;
+        };
+        for member in open.members.iter_mut().filter(|it| it.request == Some(request)) {
             member.request = None;
         }
+        let given_up = open.members.iter().all(|member| member.request.is_none());
+        let unanswered = open.head.is_none();
+        if given_up {
+            self.open.remove(&id);
+        }
+        given_up && unanswered
     }
 
     /// The session is gone.
@@ -116,7 +125,9 @@ impl Client {
         let id = self.requests.fresh_id();
         let batch = Batch::of_slots(id, members.iter().map(|member| member.slot));
         // The others go with the next one.
-        members.truncate(batch.count() as usize);
+        for member in members.split_off(batch.count() as usize) {
+            member.request.into_iter().for_each(|index| self.requests.want_batch(index));
+        }
         let frame = batch.encode();
         for index in members.iter().filter_map(|member| member.request) {
             let request = &mut self.requests[index];
@@ -187,7 +198,7 @@ impl Client {
             return;
         };
         match &open.head {
-            _ if offset != 0 => self.break_batch(id),
+            _ if offset != 0 => self.fail_batch_bodies(Some(id)),
             Some(_) => self.complete_batch(id, bytes, now),
             None => open.early = Some(bytes),
         }
@@ -231,12 +242,13 @@ impl Client {
     /// Takes what a batch brought of the slots that are not unchanged.
     fn take_rest(&mut self, bytes: Bytes, mut members: Vec<Member>, now: Time) {
         let mut rest = BatchRest::new(bytes);
-        // Bytes that cannot be read end it: whatever they were to say is asked for.
+        // Bytes that cannot be read end it, and so does what nobody asked for: a body has room for
+        // millions of such replies. Whatever they were to say is asked for.
         while let Ok(Some((reply, body))) = rest.next() {
             let place = members.iter().position(|member| member.slot == reply.request_id);
             let Some(member) = place.map(|place| members.swap_remove(place)) else {
                 self.statistics.unknown_replies += 1;
-                continue;
+                break;
             };
             if let Some(index) = member.request {
                 self.batched_outcome(index, reply.outcome, body, now);

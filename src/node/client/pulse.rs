@@ -275,7 +275,10 @@ impl Client {
         let Some((in_flight, _)) = self.session.allowance() else {
             return;
         };
-        if self.requests.abandoned() * 2 > in_flight {
+        let abandoned = self.requests.abandoned();
+        // A list that nobody asked for ends no session by itself.
+        let unanswered = abandoned + self.inventory.in_flight();
+        if abandoned > 0 && unanswered * 2 > in_flight {
             self.close(CloseCode::Done, "the router leaves requests unanswered".to_owned(), now);
         }
     }

@@ -124,7 +124,11 @@ impl Requests {
             Stage::Asked { id, .. } | Stage::Receiving { id, .. } => {
                 self.by_id.remove(id);
             }
-            Stage::Batched { id } => self.batches.forget(*id, index),
+            Stage::Batched { id } => {
+                if self.batches.forget(*id, index) {
+                    self.abandoned.insert(*id);
+                }
+            }
             Stage::Loading { .. } => {}
         }
     }

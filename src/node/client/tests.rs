@@ -1,5 +1,6 @@
 //! Directed tests, the router's part played by hand. `tests/world.rs` plays it by chance.
 
+mod batches;
 mod calls;
 mod pulse;
 mod world;
