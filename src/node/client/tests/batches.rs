@@ -122,13 +122,19 @@ fn what_nobody_asked_for_ends_what_a_batch_brings() {
 fn a_list_that_is_never_answered_leaves_room_for_requests() {
     let ask_cold = |in_flight| {
         let mut bench = holding(3, Limits { in_flight, ..LIMITS }, Config::default());
-        let id = batches(&mut bench, 1, 1)[0].request_id;
-        let unknown = LaneReply { request_id: 0, outcome: Outcome::UnknownSlot }.encode();
-        let rest = Body::Inline(Bytes::copy_from_slice(unknown.bytes()));
-        bench.reply(id, all_changed(1, rest));
-        let get = sent(&mut bench, FrameType::Get).remove(0);
-        bench.reply(get.request_id().unwrap(), use_cached("/0", b"held"));
-        bench.answer().unwrap();
+        let id = batches(&mut bench, 2, 1)[0].request_id;
+        let unknown = |slot| LaneReply { request_id: slot, outcome: Outcome::UnknownSlot }.encode();
+        let rest = [unknown(0).bytes(), unknown(1).bytes()].concat();
+        bench.reply(id, all_changed(2, Body::Inline(rest.into())));
+        let mut answered = 0;
+        while answered < 2 {
+            for frame in sent(&mut bench, FrameType::Get) {
+                let get = Get::decode(frame.payload()).unwrap();
+                bench.reply(get.request_id, use_cached(get.key.unwrap().as_str(), b"held"));
+                bench.answer().unwrap();
+                answered += 1;
+            }
+        }
         bench
     };
     let mut bench = ask_cold(2);
