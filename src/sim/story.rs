@@ -236,14 +236,15 @@ impl World {
         super::router::REQUEST_TIMEOUT
     }
 
-    /// A few keys whose items fit the cache together.
+    /// Two keys whose items together fit the half of the cache that is not kept for items which
+    /// were asked for again.
     pub(super) fn cacheable_keys(&self) -> Vec<Key> {
         let small = |key: &&Key| {
             let super::source::State::Present(version) = self.source.state(key) else {
                 return false;
             };
             let cost = version.body().len() as u64 + 1_000;
-            self.source.kind(key).is_mirrored() && cost * 2 <= self.plan.cache_bytes
+            self.source.kind(key).is_mirrored() && cost * 4 <= self.plan.cache_bytes
         };
         self.source.keys().iter().filter(small).take(2).cloned().collect()
     }

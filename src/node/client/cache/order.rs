@@ -4,9 +4,9 @@
 //! system performance", 1994). An item that was asked for once stands in front of all that were
 //! asked for again, so that one pass over very many items throws out nothing but itself. Those
 //! asked for again have half of the budget to themselves. When they need more, the one of them that
-//! was used longest ago stands back among the others, as if it had just come: what was popular once
-//! does not stay for ever. (Half gives away little where popularity never changes, and nothing to
-//! the plain order where it does.)
+//! was used longest ago stands back among the others, by its last use: what was popular once does
+//! not stay for ever. So whatever was asked for last and fits half of the budget is held, as in the
+//! plain order whatever fits all of it.
 
 use super::Cache;
 
@@ -33,6 +33,8 @@ impl Cache {
 
     /// Makes a slot that holds something idle, as the one used last.
     pub(super) fn rest(&mut self, number: u32) {
+        self.uses += 1;
+        self.slots[number as usize].rank.last_use = self.uses;
         self.stand(number);
         let often = Rank { often: true, last_use: 0 };
         while self.often_cost > self.max_cost / OFTEN_SHARE {
@@ -47,11 +49,9 @@ impl Cache {
         }
     }
 
-    /// Puts an idle slot at the end of its part of the order.
+    /// Puts an idle slot in its place.
     fn stand(&mut self, number: u32) {
-        self.uses += 1;
-        let slot = &mut self.slots[number as usize];
-        slot.rank.last_use = self.uses;
+        let slot = &self.slots[number as usize];
         self.idle.insert(slot.rank, number);
         if slot.held.as_ref().is_some_and(|held| held.is_droppable()) {
             self.droppable.insert(slot.rank, number);
