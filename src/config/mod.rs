@@ -43,7 +43,7 @@ mod tests;
 #[cfg(feature = "server")]
 mod values;
 
-#[cfg(feature = "client")]
+#[cfg(feature = "cli")]
 pub(crate) use files::write_whole;
 pub(crate) use files::{MAX_PEM_FILE, read_bounded};
 #[cfg(feature = "cli")]
