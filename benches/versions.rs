@@ -207,12 +207,16 @@ fn least<T>(mut work: impl FnMut() -> T) -> (Duration, T) {
     (least, result)
 }
 
+/// What is added to all bytes of a version that is to share nothing with the others.
+const UNRELATED: u8 = 128;
+
 /// Both versions of all pairs, one after another, again and again up to the greatest length: each
-/// time with other bytes in place of those that it had, so that it does not repeat itself.
-fn largest(pairs: &[Pair]) -> Pair {
-    let filled = |version: fn(&Pair) -> &Vec<u8>| {
+/// time with other bytes in place of those that they had, so that nothing repeats itself. The first
+/// time `added` is added to the new bytes: the two are as alike as their parts if that is 0.
+fn largest(pairs: &[Pair], file: &str, added: u8) -> Pair {
+    let filled = |version: fn(&Pair) -> &Vec<u8>, first: u8| {
         let mut all = Vec::with_capacity(MAX_INPUT);
-        for added in 0..=u8::MAX {
+        for added in (0..UNRELATED).map(|round| first + round) {
             for pair in pairs {
                 let room = (MAX_INPUT - all.len()).min(version(pair).len());
                 all.extend(version(pair)[..room].iter().map(|byte| byte.wrapping_add(added)));
@@ -221,11 +225,11 @@ fn largest(pairs: &[Pair]) -> Pair {
         all
     };
     Pair {
-        file: "all of these, joined".to_owned(),
+        file: file.to_owned(),
         kind: "mixed",
         versions: ["old".to_owned(), "new".to_owned()],
-        old: filled(|pair| &pair.old),
-        new: filled(|pair| &pair.new),
+        old: filled(|pair| &pair.old, 0),
+        new: filled(|pair| &pair.new, added),
     }
 }
 
@@ -282,17 +286,19 @@ fn run() -> Result<(), Failure> {
         }
         all.extend(pairs);
     }
+    let largest = arguments.largest.then(|| largest(&all, "all of these, joined", 0));
+    // First, before anything of this size has been taken and given back.
+    let memory = largest.as_ref().map(memory).transpose()?;
     if !arguments.json {
         println!("{HEAD}");
     }
+    all.extend(largest);
     for pair in &all {
         show(pair, arguments.json)?;
     }
-    if arguments.largest {
-        let pair = largest(&all);
-        // First, before anything of this size has been taken and given back.
-        let memory = memory(&pair)?;
-        show(&pair, arguments.json)?;
+    if let Some(memory) = memory {
+        all.pop();
+        show(&self::largest(&all, "the same, unrelated", UNRELATED), arguments.json)?;
         if !arguments.json {
             println!("\n{memory}");
         }
