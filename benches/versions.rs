@@ -27,7 +27,7 @@ type Failure = Box<dyn Error>;
 
 #[derive(Default)]
 struct Arguments {
-    /// Each the versions of one file, its name that of the file, theirs the numbers of the versions.
+    /// Each the versions of one file: its name is the file's, theirs are the versions' numbers.
     directories: Vec<PathBuf>,
     /// Prints one line of JSON for each pair of versions, not a table.
     json: bool,
