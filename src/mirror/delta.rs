@@ -2,7 +2,7 @@
 //!
 //! A delta is one Zstandard frame (RFC 8878) that was compressed with the old version's bytes as a
 //! raw-content prefix, as `zstd --patch-from` and dictionary-compressed responses (`dcz`, RFC 9842)
-//! have it: the bytes after the 40 of the `dcz` header are these. A frame of ours states its
+//! have it: what follows the 40 bytes of the `dcz` header is this. A frame of ours states its
 //! length, and its window is that length, so that all of the old version can be referred to up to
 //! the end. A browser grants a window of 8 MiB or 1.25 times the dictionary, whichever is more:
 //! what is to go there as `dcz` must be no longer than that.
@@ -16,8 +16,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode};
 
-/// Old and new are at most this long; longer ones have no delta. At this length `encode` takes
-/// about 10 MiB and room for two thirds of `new`, `decode` 0.2 MiB and room for `new`.
+/// Old and new are at most this long; longer ones have no delta. At this length `encode` takes 9
+/// MiB and room for the delta, `decode` 0.2 MiB and room for `new`.
 pub const MAX_INPUT: usize = 64 << 20;
 
 /// Shorter ones have no delta: a request that was answered with one would save next to nothing.
@@ -31,15 +31,15 @@ pub const MAX_WINDOW: u64 = 128 << 20;
 /// The smallest window that Zstandard knows, as a power of two.
 const MIN_WINDOW_LOG: u32 = 10;
 
-/// Above so many bytes of old and new together less is searched.
+/// From so many bytes of old and new together on less is searched.
 const MEDIUM: usize = 1 << 20;
 
-/// Above so many still less.
+/// From so many on still less.
 const LARGE: usize = 8 << 20;
 
 const _: () = assert!(2 * MAX_INPUT as u64 <= MAX_WINDOW, "the window spans old and new");
 
-/// Why a delta cannot be decoded. It is the fault of whoever sent it.
+/// Why a delta cannot be decoded. It is the fault of whoever sent it, if there is memory enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DeltaError {
     /// Nothing as long as this has a delta.
@@ -117,9 +117,9 @@ pub fn encode(old: &[u8], new: &[u8]) -> Option<Bytes> {
 fn parameters(old: usize, new: usize) -> [CParameter; 3] {
     let both = old + new;
     let level = match both {
-        0..=MEDIUM => 7,
-        ..=LARGE => 3,
-        _ => 1,
+        LARGE.. => 1,
+        MEDIUM.. => 3,
+        _ => 7,
     };
     let window_log = both.next_power_of_two().ilog2().max(MIN_WINDOW_LOG);
     [
