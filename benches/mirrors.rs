@@ -9,7 +9,11 @@
 //! inputs: MIRROR_BEGIN and MIRROR from another server, or requests from a router. What all clients
 //! share (keys, fingerprints, items at hand) is there before the measured clients come, and is
 //! stated apart. The numbers of clients fill a hash table that doubles badly: just after it has.
+//!
+//! Of clients that it services a row also says what a request costs, in time of the processor: one
+//! for a random client's random slot, answered with use-cached.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +37,8 @@ const ENTRY: f64 = 8.0;
 /// Rows with more entries have fewer clients, so that all take about as long.
 const FULL_ROW: u64 = 16;
 const ROUTER: Link = Link::Router(1);
+/// Requests whose cost is measured.
+const REQUESTS: u64 = 1_000_000;
 /// Time that passes with each message.
 const STEP: Duration = Duration::from_micros(1);
 
@@ -199,25 +205,39 @@ impl World {
         let (headers, body) = (HeaderBlock::default(), bytes::Bytes::new());
         let key = self.items[0].0.clone();
         let call = Call { request_id: 5, idempotent: true, key, headers, body };
-        self.forward(number, call.encode());
+        self.forward(number, (0, How::Assign), call.encode());
         for (slot, item) in items.enumerate() {
             let key = Some(self.items[item as usize].0.clone());
             let validator = Validator::None;
             let get = Get { request_id: 5, slot: slot as u64, key, validator };
-            self.forward(number, get.encode());
+            self.forward(number, (0, How::Assign), get.encode());
         }
     }
 
-    fn forward(&mut self, number: u64, inner: Frame) {
+    /// Asks for what clients hold, as a router does that knows their assignments. Gives the
+    /// nanoseconds of a request.
+    fn ask(&mut self, row: Row) -> f64 {
+        let get = |slot| Get { request_id: 5, slot, key: None, validator: Validator::None };
+        let frames: Vec<_> = (0..row.entries).map(|slot| get(slot).encode()).collect();
+        let before = processor_seconds();
+        for turn in 0..REQUESTS {
+            let random = scramble(turn);
+            let frame = frames[(random >> 32) as usize % frames.len()].clone();
+            self.forward(random % row.clients, (1, How::Known), frame);
+        }
+        (processor_seconds() - before) * 1e9 / REQUESTS as f64
+    }
+
+    fn forward(&mut self, number: u64, (change, how): (u64, How), inner: Frame) {
         let forward = Forward {
             resume: None,
             takes_deltas: true,
             request_id: 7,
             client: client(number),
             term: 1,
-            change: 0,
+            change,
             primary: None,
-            how: How::Assign,
+            how,
             deadline_ms: 1000,
             former: Vec::new(),
             inner,
@@ -248,6 +268,11 @@ fn resident() -> f64 {
     kibibytes * 1024.0
 }
 
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// What came of a row.
 #[derive(Clone, Copy)]
 struct Figures {
@@ -255,6 +280,8 @@ struct Figures {
     client: f64,
     /// Bytes for what all share, altogether.
     shared: f64,
+    /// Nanoseconds of a request; zero where none was measured.
+    request: f64,
     seconds: f64,
 }
 
@@ -280,8 +307,10 @@ fn measure(row: Row) {
     };
     assert_eq!(listed, row.clients + 1, "all are listed");
     assert_eq!(world.server.mirror_entries(&client(0)).count() as u64, row.entries);
+    let asks = row.part == Part::Primary && row.entries > 0;
+    let request = if asks { world.ask(row) } else { 0.0 };
     let (client, shared) = (grown / row.clients as f64, before - empty);
-    println!("{client} {shared} {}", started.elapsed().as_secs_f64());
+    println!("{client} {shared} {request} {}", started.elapsed().as_secs_f64());
 }
 
 /// The same in a process of its own, in which nothing else was ever allocated.
@@ -294,7 +323,7 @@ fn measure_apart(row: Row) -> Figures {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("numbers");
     let numbers: Vec<f64> = text.split_whitespace().map(|it| it.parse().expect("one")).collect();
-    Figures { client: numbers[0], shared: numbers[1], seconds: numbers[2] }
+    Figures { client: numbers[0], shared: numbers[1], request: numbers[2], seconds: numbers[3] }
 }
 
 /// What is asked for.
@@ -355,9 +384,13 @@ impl Plan {
                     continue;
                 }
                 let step = step.map_or(String::new(), |step| format!("{step:.2} each more entry"));
+                let request = match figures.request {
+                    0.0 => String::new(),
+                    request => format!("{request:.0} ns a request"),
+                };
                 println!(
-                    "{clients:9} clients x {entries:3}: {:8.1} {beyond:8.1}   {step:24} (shared \
-                     {:.1} MB, {:.1} s)",
+                    "{clients:9} clients x {entries:3}: {:8.1} {beyond:8.1}   {step:24} \
+                     {request:18} (shared {:.1} MB, {:.1} s)",
                     figures.client,
                     figures.shared / 1e6,
                     figures.seconds
@@ -372,13 +405,14 @@ impl Plan {
 
 fn json(row: Row, figures: Figures, beyond: f64) -> String {
     format!(
-        r#"{{"role": "{}", "clients": {}, "entries": {}, "keys": {}, "client_bytes": {:.1}, "beyond_entries_bytes": {beyond:.1}, "shared_bytes": {}}}"#,
+        r#"{{"role": "{}", "clients": {}, "entries": {}, "keys": {}, "client_bytes": {:.1}, "beyond_entries_bytes": {beyond:.1}, "shared_bytes": {}, "request_ns": {:.1}}}"#,
         row.part.as_str(),
         row.clients,
         row.entries,
         row.keys,
         figures.client,
-        figures.shared
+        figures.shared,
+        figures.request
     )
 }
 

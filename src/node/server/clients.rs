@@ -31,8 +31,9 @@ impl Hasher for IdHasher {
 /// Something about few clients, by their ids.
 pub(super) type ById<T> = HashMap<ClientId, T, BuildHasherDefault<IdHasher>>;
 
-const CHUNK_BYTES: usize = 64 << 10;
-/// A power of two.
+/// Clients in a chunk. Of a chunk that is not full yet only the pages in use take memory.
+const CHUNK: usize = 1 << 13;
+/// A power of two, so that a table is chosen by bits.
 const TABLES: usize = 64;
 const MAX_PLACES: usize = 1 << 31;
 
@@ -82,8 +83,6 @@ fn table(client: &ClientId) -> usize {
 }
 
 impl<T> Clients<T> {
-    const CHUNK: usize = CHUNK_BYTES / size_of::<Slot<T>>();
-
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -107,12 +106,12 @@ impl<T> Clients<T> {
 
     fn slot(&self, Place(number): Place) -> Option<&Slot<T>> {
         let number = number as usize;
-        self.chunks.get(number / Self::CHUNK)?.get(number % Self::CHUNK)
+        self.chunks.get(number / CHUNK)?.get(number % CHUNK)
     }
 
     fn slot_mut(&mut self, Place(number): Place) -> Option<&mut Slot<T>> {
         let number = number as usize;
-        self.chunks.get_mut(number / Self::CHUNK)?.get_mut(number % Self::CHUNK)
+        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
     }
 
     /// Who stands at a place, if somebody does.
@@ -161,7 +160,7 @@ impl<T> Clients<T> {
         let chunks = &self.chunks;
         let rehash = |Place(number): &Place| {
             let number = *number as usize;
-            match &chunks[number / Self::CHUNK][number % Self::CHUNK] {
+            match &chunks[number / CHUNK][number % CHUNK] {
                 Slot::Taken(client, _) => hash(client),
                 Slot::Vacant(_) => unreachable!("tables hold taken places"),
             }
@@ -173,10 +172,10 @@ impl<T> Clients<T> {
     }
 
     fn append(&mut self, slot: Slot<T>) -> Place {
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == Self::CHUNK) {
-            self.chunks.push(Vec::with_capacity(Self::CHUNK));
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
         }
-        let before = (self.chunks.len() - 1) * Self::CHUNK;
+        let before = (self.chunks.len() - 1) * CHUNK;
         let chunk = self.chunks.last_mut().expect("one was pushed");
         let number = before + chunk.len();
         assert!(number < MAX_PLACES, "so many clients do not fit in memory");
@@ -281,7 +280,7 @@ mod tests {
     fn a_place_is_kept_over_chunks_and_given_to_the_next_one() {
         let id = |number: u32| ClientId(u128::from(number).to_be_bytes());
         let mut clients = Clients::default();
-        let count = 3 * Clients::<u32>::CHUNK as u32;
+        let count = 3 * CHUNK as u32;
         (0..count).for_each(|number| assert_eq!(clients.insert(id(number), number), None));
         let places: Vec<_> = (0..count).map(|number| clients.place(&id(number))).collect();
         for gone in (0..count).step_by(2) {

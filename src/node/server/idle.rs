@@ -144,3 +144,40 @@ impl Server {
         self.file(now, client);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::server::clients::Clients;
+    use std::time::Duration;
+
+    impl Wheel {
+        /// Places that are filed, also those that will be passed over.
+        pub(in crate::node::server) fn len(&self) -> usize {
+            self.0.values().flatten().map(Vec::len).sum()
+        }
+    }
+
+    #[test]
+    fn places_come_when_their_second_has_and_leave_no_memory() {
+        let count = 3 * PIECE as u64 + 7;
+        let id = |number: u64| ClientId(u128::from(number).to_be_bytes());
+        let (mut wheel, mut clients) = (Wheel::default(), Clients::default());
+        let at = |second: u64| Time::default() + Duration::from_secs(second);
+        for number in 0..count {
+            clients.insert(id(number), ());
+            wheel.push(second_after(at(number % 2)), clients.place(&id(number)).unwrap());
+        }
+        assert_eq!(wheel.pop(at(0)), None);
+        let mut popped = Vec::new();
+        for second in [1, 2] {
+            while let Some((filed, place)) = wheel.pop(at(second)) {
+                assert_eq!(u64::from(filed), second);
+                popped.push(clients.at_mut(place).unwrap().0);
+            }
+        }
+        popped.sort();
+        assert_eq!(popped, (0..count).map(id).collect::<Vec<_>>());
+        assert!(wheel.0.is_empty());
+    }
+}

@@ -281,3 +281,40 @@ fn ten_thousand_clients_are_handed_over_within_a_second_and_in_small_steps() {
         assert!(!servers[other].drain_view().draining);
     }
 }
+
+#[test]
+fn a_mirror_that_begins_again_and_again_is_filed_once() {
+    let mut server = server();
+    for change in 0..50 {
+        for number in 1..=3 {
+            let epoch = Epoch { change, ..Epoch::new(3, name("b")) };
+            let begin = Message::MirrorBegin { client: client(number), epoch, former: vec![] };
+            server.handle_message(now(change * 100), &peer("b"), begin);
+        }
+        sent(&mut server);
+    }
+    assert_eq!(server.idle.len(), 3);
+    assert_eq!(server.client_views(None, 9).len(), 3);
+}
+
+#[test]
+fn whoever_came_before_another_server_did_gets_an_alternate_then() {
+    let mut server = Server::new(ServerConfig { capacity: 9, ..config(0, 1) }, Arc::default());
+    server.handle_router_up(now(0), &ROUTER, VERSION);
+    sent(&mut server);
+    for number in 1..=3 {
+        ask(&mut server, client(number), How::Assign, epoch(1));
+    }
+    let alternates = |server: &Server| -> Vec<_> {
+        let views = server.client_views(None, 9).into_iter();
+        views.map(|view| (view.assignment.alternate, view.choice.is_some())).collect()
+    };
+    assert_eq!(alternates(&server), vec![(None, false); 3]);
+    server.handle_peer_up(now(0), &name("b"), 1, VERSION);
+    server.handle_message(now(0), &peer("b"), Message::Status(status("b", 0, 9)));
+    sent(&mut server);
+    assert_eq!(alternates(&server), vec![(Some(name("b")), true); 3]);
+    server.handle_peer_down(now(0), &name("b"));
+    sent(&mut server);
+    assert_eq!(alternates(&server), vec![(None, false); 3]);
+}
