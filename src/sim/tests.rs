@@ -144,3 +144,25 @@ fn a_drain_that_forgets_clients_is_found() {
 fn an_alternate_that_is_kept_though_it_drains_is_found() {
     assert_eq!(found_by(Fault::KeepsDrained), Check::Drain);
 }
+
+#[test]
+fn a_batch_in_which_all_is_called_unchanged_is_found() {
+    let check = found_by(Fault::BlindBatch);
+    assert!(matches!(check, Check::Misunderstood | Check::Rest | Check::Failover), "by {check}");
+}
+
+#[test]
+fn a_missing_look_at_the_hash_of_a_batch_is_found() {
+    assert_eq!(found_by(Fault::NoHashCheck), Check::WrongBytes);
+}
+
+#[test]
+fn a_difference_to_what_the_client_does_not_hold_is_found() {
+    let check = found_by(Fault::DeltaFromMirror);
+    assert!(matches!(check, Check::WrongError | Check::Rest), "by {check}");
+}
+
+#[test]
+fn an_inventory_that_the_alternate_is_not_told_is_found() {
+    assert_eq!(found_by(Fault::UntoldInventory), Check::Alternate);
+}

@@ -8,6 +8,7 @@
 use super::Client;
 use super::cache::Room;
 use super::requests::Stage;
+use crate::node::Fault;
 use crate::wire::lane::{
     Batch, BatchRest, Body, ErrorCode, MAX_BATCH, MAX_BATCH_REST, Outcome, Unchanged, UnchangedHash,
 };
@@ -224,7 +225,7 @@ impl Client {
             members.iter().enumerate().partition(|(place, _)| head.unchanged.contains(*place));
         let mut hash = UnchangedHash::default();
         same.iter().for_each(|(_, member)| hash.add(member.slot, &member.tag));
-        let right = hash.finish() == head.hash;
+        let right = hash.finish() == head.hash || self.config.planted.is(Fault::NoHashCheck);
         self.statistics.tag_mismatches += u64::from(!right);
         for (index, tag) in same.iter().filter_map(|(_, it)| Some((it.request?, it.tag))) {
             match right {

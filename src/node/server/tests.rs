@@ -1,6 +1,10 @@
 //! One server, by hand: what it does with each kind of request.
 
+mod batches;
+mod bench;
 mod calls;
+mod differences;
+mod inventory;
 
 use super::*;
 use crate::node::Planted;
