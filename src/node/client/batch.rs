@@ -1,9 +1,10 @@
 //! Asking about many slots in one frame.
 //!
-//! Gets that may be batched, for items that the client holds, leave together in one BATCH. Its reply
-//! says which of them are unchanged, and brings the others as far as they fit. The client checks one
-//! hash over the tags of all that it is to use; if that is not its own, it asks for each by itself,
-//! as for whatever the reply leaves open. So a batch can save round trips and never costs an answer.
+//! Gets that may be batched, for items that the client holds, leave together in one BATCH. Its
+//! reply says which of them are unchanged, and brings the others as far as they fit. The client
+//! checks one hash over the tags of all that it is to use; if that is not its own, it asks for each
+//! by itself, as for whatever the reply leaves open. So a batch can save round trips and never costs
+//! an answer.
 
 use super::Client;
 use super::cache::Room;
@@ -12,7 +13,7 @@ use crate::node::Fault;
 use crate::wire::lane::{
     Batch, BatchRest, Body, ErrorCode, MAX_BATCH, MAX_BATCH_REST, Outcome, Unchanged, UnchangedHash,
 };
-use crate::wire::{Digest, Key, Tag, Time};
+use crate::wire::{Digest, Tag, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
 
@@ -91,18 +92,6 @@ impl Batches {
 }
 
 impl Client {
-    /// As [`get`](Client::get) for each; what the client holds of them is asked about in as few
-    /// frames as can be.
-    pub fn get_many(&mut self, gets: Vec<(u64, Key)>, now: Time) {
-        for (ticket, key) in gets {
-            if let Some(index) = self.add_get(ticket, key, Default::default(), now) {
-                self.requests.want_batch(index);
-            }
-        }
-        self.rest_unless_waiting(now);
-        self.send();
-    }
-
     /// Sends a batch of what may be batched. `false` if there is none to send.
     pub(super) fn send_batch(&mut self, room: Room) -> bool {
         let refused = self.requests.batches.refused_in == self.session.number();
@@ -318,10 +307,5 @@ impl Client {
         let request = &mut self.requests[index];
         (request.needs_key, request.needs_strong) = (true, true);
         self.ask_again(index);
-    }
-
-    /// The keys of all items that are held, in the order of their slots.
-    pub fn held_keys(&self) -> Vec<Key> {
-        self.cache.held_keys().cloned().collect()
     }
 }

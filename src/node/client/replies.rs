@@ -232,12 +232,8 @@ impl Client {
         (kind, keep): (ReplyKind, bool),
     ) {
         let print: Fingerprint = fingerprint(headers.as_bytes(), &bytes);
-        let planted = self.config.planted;
-        let blind = kind == ReplyKind::Delta && planted.is(Fault::NoDeltaCheck);
-        if self.requests[index].key.tag(&print.digest) != tag
-            && !planted.is(Fault::NoTagCheck)
-            && !blind
-        {
+        let right = self.requests[index].key.tag(&print.digest) == tag;
+        if !right && !self.is_gullible(kind) {
             self.requests[index].needs_whole = kind == ReplyKind::Delta;
             return self.mismatch(index);
         }
