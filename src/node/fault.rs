@@ -27,6 +27,16 @@ pub enum Fault {
     DrainForgetsClient,
     /// A primary keeps an alternate that drains.
     KeepsDrained,
+    /// A server calls all slots of a batch unchanged.
+    BlindBatch,
+    /// The client does not look at the hash of a batch.
+    NoHashCheck,
+    /// The client does not check the tag of what a difference leads to.
+    NoDeltaCheck,
+    /// A server sends differences to what the mirror says, whatever the client says it holds.
+    DeltaFromMirror,
+    /// A primary keeps an inventory from the alternate.
+    UntoldInventory,
 }
 
 /// Which mistake to make, if any.

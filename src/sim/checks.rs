@@ -10,7 +10,8 @@ use crate::cluster::Count;
 use crate::node::client::{Answer, Error, Reply, ReplyKind};
 use crate::wire::ClientId;
 use crate::wire::backplane::Message;
-use crate::wire::lane::ErrorCode;
+use crate::wire::lane::{BatchRest, Body, ErrorCode, Outcome};
+use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -268,6 +269,27 @@ impl World {
             _ => Check::WrongError,
         };
         self.fail(check, format!("client {place}, {key}: {error}"));
+    }
+
+    /// Whether these bytes are what a batch brings, and each body in them one of an item.
+    pub(super) fn is_of_batch(&self, bytes: &Bytes) -> bool {
+        let mut rest = BatchRest::new(bytes.clone());
+        loop {
+            let good = match rest.next() {
+                Ok(None) => return true,
+                Ok(Some((reply, behind))) => match (&reply.outcome, behind) {
+                    (Outcome::Full { body: Body::Inline(bytes), .. }, _) => {
+                        self.source.ever_was_body(bytes)
+                    }
+                    (Outcome::Full { .. }, Some(bytes)) => self.source.ever_was_body(&bytes),
+                    _ => true,
+                },
+                Err(_) => false,
+            };
+            if !good {
+                return false;
+            }
+        }
     }
 
     /// Looks for gets of a client that should have ended.

@@ -9,7 +9,7 @@ use super::network::{ConnectionId, DIALLER, Host, Stream};
 use super::plan::pick;
 use super::story::Stage;
 use crate::node::client::{Client, Config, Output};
-use crate::wire::lane::{BatchRest, Body, BodyStart, Outcome};
+use crate::wire::lane::BodyStart;
 use crate::wire::{ClientId, Epoch, Frame, Key, Time};
 use bytes::Bytes;
 use rand::RngExt;
@@ -252,27 +252,6 @@ impl World {
                 machine.handle_body_failed(request_id, bytes.len() as u64, now);
             }
         });
-    }
-
-    /// Whether these bytes are what a batch brings, and each body in them one of an item.
-    fn is_of_batch(&self, bytes: &Bytes) -> bool {
-        let mut rest = BatchRest::new(bytes.clone());
-        loop {
-            let good = match rest.next() {
-                Ok(None) => return true,
-                Ok(Some((reply, behind))) => match (&reply.outcome, behind) {
-                    (Outcome::Full { body: Body::Inline(bytes), .. }, _) => {
-                        self.source.ever_was_body(bytes)
-                    }
-                    (Outcome::Full { .. }, Some(bytes)) => self.source.ever_was_body(&bytes),
-                    _ => true,
-                },
-                Err(_) => false,
-            };
-            if !good {
-                return false;
-            }
-        }
     }
 
     pub(super) fn hand_in_loaded(&mut self, host: Host, slot: u32) {

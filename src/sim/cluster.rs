@@ -1,10 +1,10 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
-use super::Counts;
 use super::caller::Caller;
 use super::calls::CallLedger;
 use super::checks::Check;
 use super::client::ClientProcess;
+use super::counts::Counts;
 use super::events::Event;
 use super::network::{Connection, ConnectionId, Host};
 use super::plan::Plan;
@@ -281,29 +281,6 @@ impl World {
         for (id, end) in ends {
             self.sever(id);
             self.give_up(id, end);
-        }
-    }
-
-    /// Adds what the processes counted that run now.
-    pub(super) fn count_processes(&mut self) {
-        self.hosts().collect::<Vec<_>>().into_iter().for_each(|host| self.count_process(host));
-    }
-
-    fn count_process(&mut self, host: Host) {
-        match host {
-            Host::Server(place) => {
-                let workers = self.servers[place].workers.iter();
-                let unchanged = workers.map(|it| it.machine.view().counters.batched_unchanged);
-                self.counts.batched_unchanged += unchanged.sum::<u64>();
-            }
-            Host::Client(place) => {
-                if let Some(machine) = &self.clients[place].machine {
-                    let statistics = machine.statistics();
-                    self.counts.deltas += statistics.deltas;
-                    self.counts.listed_items += statistics.listed_items;
-                }
-            }
-            Host::Router(_) | Host::Caller(_) => {}
         }
     }
 

@@ -11,7 +11,7 @@
 //! - `server`, `dialling`, `retrieval`, `calls`, `router`, `admission`, `passing`, `client`,
 //!   `caller`, `disk`, `source`: the hosts and what they have;
 //! - `plan`, `story`, `workload`, `faults`, `drain`: what a seed decides;
-//! - `checks`, `rest`: what must hold.
+//! - `checks`, `rest`: what must hold; `counts`: what happened.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -22,6 +22,7 @@ mod calls;
 mod checks;
 mod client;
 mod cluster;
+mod counts;
 mod dialling;
 mod disk;
 mod drain;
@@ -54,6 +55,7 @@ use std::rc::Rc;
 use trace::{Sink, Trace};
 
 pub use checks::Check;
+pub use counts::Counts;
 
 /// Events that a failure is told with.
 const LAST_EVENTS: usize = 60;
@@ -69,29 +71,6 @@ pub struct Passed {
     pub counts: Counts,
     /// Stands for all that happened.
     pub fingerprint: u32,
-}
-
-/// How often things happened of which a story need not have any, but many stories must have some.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Versions that clients got as differences.
-    pub deltas: u64,
-    /// Slots that clients were told are unchanged, many at once.
-    pub batched_unchanged: u64,
-    /// Items that clients told servers of, because they had forgotten them.
-    pub listed_items: u64,
-    /// Items that a server found unchanged, and retrieved whole because their bytes were gone.
-    pub retrieved_again: u64,
-}
-
-impl Counts {
-    /// Adds what happened in another story.
-    pub fn add(&mut self, other: &Self) {
-        self.deltas += other.deltas;
-        self.batched_unchanged += other.batched_unchanged;
-        self.listed_items += other.listed_items;
-        self.retrieved_again += other.retrieved_again;
-    }
 }
 
 /// A seed that shows a mistake.

@@ -1,6 +1,5 @@
-use super::{Check, Counts, Failed, Passed, regressions, run};
+use super::{Check, Counts, Failed, regressions, run};
 use crate::node::{Fault, Planted};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds within which every planted fault must be found.
@@ -8,23 +7,19 @@ const FAULT_SEEDS: u64 = 1_000;
 /// Seeds that must pass on every commit.
 const SEEDS: u64 = 300;
 
-/// Tells many stories, two at a time, and returns the failure of the lowest seed that fails.
-fn first_failure(seeds: u64, planted: Planted) -> Option<Failed> {
-    tell_all(seeds, planted, |_| {})
-}
-
-/// The same; `passed` is told of the others.
-fn tell_all(seeds: u64, planted: Planted, passed: impl Fn(&Passed) + Sync) -> Option<Failed> {
+/// Tells many stories, two at a time, and returns the failure of the lowest seed that fails, and
+/// what happened in the others.
+fn tell_all(seeds: u64, planted: Planted) -> (Option<Failed>, Counts) {
     let (next, lowest) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let try_seeds = || {
-        let mut failure: Option<Failed> = None;
+        let (mut failure, mut counts): (Option<Failed>, _) = (None, Counts::default());
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds || seed > lowest.load(Ordering::Relaxed) {
-                return failure;
+                return (failure, counts);
             }
             match run(seed, planted) {
-                Ok(told) => passed(&told),
+                Ok(passed) => counts.add(&passed.counts),
                 Err(failed) => {
                     lowest.fetch_min(seed, Ordering::Relaxed);
                     failure = Some(failed);
@@ -32,16 +27,19 @@ fn tell_all(seeds: u64, planted: Planted, passed: impl Fn(&Passed) + Sync) -> Op
             }
         }
     };
-    let failures = std::thread::scope(|scope| {
+    let told = std::thread::scope(|scope| {
         let other = scope.spawn(try_seeds);
         [try_seeds(), other.join().expect("panics are caught inside")]
     });
-    failures.into_iter().flatten().min_by_key(|failed| failed.seed)
+    let mut total = Counts::default();
+    told.iter().for_each(|(_, counts)| total.add(counts));
+    let failures = told.into_iter().filter_map(|(failure, _)| failure);
+    (failures.min_by_key(|failed| failed.seed), total)
 }
 
 /// The check that finds a planted fault first, within the seeds that are allowed.
 fn found_by(fault: Fault) -> Check {
-    let failed = first_failure(FAULT_SEEDS, Planted::new(fault));
+    let (failed, _) = tell_all(FAULT_SEEDS, Planted::new(fault));
     let failed = failed.unwrap_or_else(|| panic!("{fault:?} is not found in {FAULT_SEEDS} seeds"));
     println!("{fault:?}: {failed}");
     failed.check
@@ -49,13 +47,11 @@ fn found_by(fault: Fault) -> Check {
 
 #[test]
 fn many_seeds_pass() {
-    let total = Mutex::new(Counts::default());
-    let add = |passed: &Passed| total.lock().expect("nobody panics here").add(&passed.counts);
-    if let Some(failed) = tell_all(SEEDS, Planted::default(), add) {
+    let (failure, total) = tell_all(SEEDS, Planted::default());
+    if let Some(failed) = failure {
         panic!("{}\n{failed}", failed.last_events.join("\n"));
     }
     // The stories were worth something.
-    let total = total.into_inner().expect("nobody panicked");
     println!("{total:?}");
     assert!(total.deltas > 100 && total.batched_unchanged > 1_000, "{total:?}");
     assert!(total.listed_items > 100 && total.retrieved_again > 100, "{total:?}");
@@ -143,4 +139,26 @@ fn a_drain_that_forgets_clients_is_found() {
 #[test]
 fn an_alternate_that_is_kept_though_it_drains_is_found() {
     assert_eq!(found_by(Fault::KeepsDrained), Check::Drain);
+}
+
+#[test]
+fn a_batch_in_which_all_is_called_unchanged_is_found() {
+    let check = found_by(Fault::BlindBatch);
+    assert!(matches!(check, Check::Misunderstood | Check::Rest | Check::Failover), "by {check}");
+}
+
+#[test]
+fn a_missing_look_at_the_hash_of_a_batch_is_found() {
+    assert_eq!(found_by(Fault::NoHashCheck), Check::WrongBytes);
+}
+
+#[test]
+fn a_difference_to_what_the_client_does_not_hold_is_found() {
+    let check = found_by(Fault::DeltaFromMirror);
+    assert!(matches!(check, Check::WrongError | Check::Rest), "by {check}");
+}
+
+#[test]
+fn an_inventory_that_the_alternate_is_not_told_is_found() {
+    assert_eq!(found_by(Fault::UntoldInventory), Check::Alternate);
 }

@@ -19,6 +19,18 @@ impl Client {
         self.send();
     }
 
+    /// As [`get`](Client::get) for each; what the client holds of them is asked about in as few
+    /// frames as can be.
+    pub fn get_many(&mut self, gets: Vec<(u64, Key)>, now: Time) {
+        for (ticket, key) in gets {
+            if let Some(index) = self.add_get(ticket, key, Default::default(), now) {
+                self.requests.want_batch(index);
+            }
+        }
+        self.rest_unless_waiting(now);
+        self.send();
+    }
+
     /// Puts a get on the list, if nothing speaks against it; returns the request that it is part
     /// of.
     pub(super) fn add_get(

@@ -7,6 +7,7 @@
 use super::request::Stage;
 use super::{Client, Error, Output, ReplyKind};
 use crate::mirror::delta;
+use crate::node::Fault;
 use crate::wire::lane::Body;
 use crate::wire::{Digest, HeaderBlock, Tag, Time};
 use bytes::Bytes;
@@ -77,6 +78,12 @@ impl Client {
     fn held_digest(&self, index: usize) -> Option<Digest> {
         let held = self.cache.held(self.requests[index].slot?)?;
         Some(held.fingerprint.digest)
+    }
+
+    /// Whether a mistake is planted that takes replies of this kind at their word.
+    pub(super) fn is_gullible(&self, kind: ReplyKind) -> bool {
+        let of_delta = kind == ReplyKind::Delta && self.config.planted.is(Fault::NoDeltaCheck);
+        of_delta || self.config.planted.is(Fault::NoTagCheck)
     }
 
     /// Makes the version that a difference leads to, once the bytes that are held are in memory.

@@ -232,9 +232,8 @@ impl Client {
         (kind, keep): (ReplyKind, bool),
     ) {
         let print: Fingerprint = fingerprint(headers.as_bytes(), &bytes);
-        if self.requests[index].key.tag(&print.digest) != tag
-            && !self.config.planted.is(Fault::NoTagCheck)
-        {
+        let right = self.requests[index].key.tag(&print.digest) == tag;
+        if !right && !self.is_gullible(kind) {
             self.requests[index].needs_whole = kind == ReplyKind::Delta;
             return self.mismatch(index);
         }

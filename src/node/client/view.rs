@@ -1,7 +1,7 @@
 //! What a client shows of itself.
 
 use super::{Client, Statistics};
-use crate::wire::{Assignment, ClientId};
+use crate::wire::{Assignment, ClientId, Key};
 use bytes::Bytes;
 
 impl Client {
@@ -34,6 +34,11 @@ impl Client {
     /// [`Config::max_cache_bytes`](super::Config::max_cache_bytes).
     pub fn cache_size(&self) -> (usize, u64) {
         self.cache.size()
+    }
+
+    /// The keys of all items that are held, in the order of their slots.
+    pub fn held_keys(&self) -> Vec<Key> {
+        self.cache.held_keys().cloned().collect()
     }
 
     /// What was counted since the start.

@@ -72,7 +72,10 @@ impl Server {
         let held = self.store.held(&record.mirror, pending.slot);
         let held = held.filter(|held| held.key == &pending.key);
         let version = held.and_then(|held| held.version);
-        let verdict = decide(version, &pending.validator, fresh);
+        let mut verdict = decide(version, &pending.validator, fresh);
+        if self.config.planted.is(Fault::DeltaFromMirror) {
+            verdict.holds = version.map(|version| version.digest);
+        }
         Some((verdict, held.is_some() && version != Some(fresh)))
     }
 

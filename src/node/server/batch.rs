@@ -8,7 +8,8 @@
 
 use super::{Link, Output, Pending, Server};
 use crate::mirror::decide;
-use crate::wire::backplane::{Forward, Message};
+use crate::node::Fault;
+use crate::wire::backplane::{Forward, How, Message};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::gather::Gather;
 use crate::wire::lane::{
@@ -76,6 +77,15 @@ impl Server {
                 return self.send_reply(link, (request_id, &client, asked), reply, None);
             }
         };
+        let known = |slot| {
+            let record = self.clients.get(&client);
+            record.is_some_and(|record| self.store.held(&record.mirror, slot).is_some())
+        };
+        // What an alternate does not know, the primary may: this must not stand for its answer.
+        if forward.how == How::Standby && !batch.slots().all(known) {
+            let reply = Reply { request_id: inner_id, outcome: Outcome::UnknownSlot };
+            return self.send_reply(link, (request_id, &client, asked), reply, None);
+        }
         self.counters.batches += 1;
         self.last_batch += 1;
         let number = self.last_batch;
@@ -137,10 +147,14 @@ impl Server {
 
     /// A slot of a batch has its answer.
     pub(super) fn settle_in_batch(&mut self, place: Place, outcome: Outcome, body: Option<Bytes>) {
+        let blind = self.config.planted.is(Fault::BlindBatch);
         self.settle(
             place,
             match outcome {
                 Outcome::UseCached { tag } => Settled::Unchanged(tag),
+                Outcome::Full { tag, .. } | Outcome::Delta { tag, .. } if blind => {
+                    Settled::Unchanged(tag)
+                }
                 // Of errors only those are told that a client believes.
                 Outcome::Full { .. } | Outcome::Delta { .. } | Outcome::UnknownSlot => {
                     Settled::Changed(outcome, body)

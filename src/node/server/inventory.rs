@@ -1,6 +1,7 @@
 //! What a client says it holds, when its mirror is gone.
 
 use super::Server;
+use crate::node::Fault;
 use crate::wire::ClientId;
 use crate::wire::backplane::{Forward, How};
 use crate::wire::lane::{ErrorCode, Inventory, Outcome};
@@ -37,7 +38,9 @@ impl Server {
                 self.counters.listed_entries += 1;
                 let (slot, key) = (entry.slot, &entry.key);
                 self.store.set(&mut record.mirror, slot, key, Some(&entry.version));
-                self.replicate(client, slot, key, Some(&entry.version));
+                if !self.config.planted.is(Fault::UntoldInventory) {
+                    self.replicate(client, slot, key, Some(&entry.version));
+                }
             }
         }
     }

@@ -1,7 +1,11 @@
 //! One server, by hand: what it does with each kind of request.
 
+mod batches;
+mod bench;
 mod calls;
+mod differences;
 mod freshness;
+mod inventory;
 mod memory;
 
 use super::*;

@@ -191,7 +191,8 @@ impl World {
         }
     }
 
-    /// Replies one behind the other, bodies behind their frames where they do not fit, or by chance.
+    /// Replies one behind the other, bodies behind their frames where they do not fit, or by
+    /// chance.
     fn write_entries(&mut self, entries: &[(u64, Outcome)]) -> Vec<u8> {
         let mut out = Vec::new();
         for (slot, outcome) in entries {
