@@ -275,7 +275,7 @@ impl World {
     pub(super) fn is_of_batch(&self, bytes: &Bytes) -> bool {
         let mut rest = BatchRest::new(bytes.clone());
         loop {
-            let good = match rest.next() {
+            let good = match rest.next_reply() {
                 Ok(None) => return true,
                 Ok(Some((reply, behind))) => match (&reply.outcome, behind) {
                     (Outcome::Full { body: Body::Inline(bytes), .. }, _) => {

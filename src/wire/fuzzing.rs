@@ -130,7 +130,7 @@ pub fn lane_reply(bytes: &[u8]) {
 pub fn batch_rest(bytes: &[u8]) {
     let mut rest = BatchRest::new(Bytes::copy_from_slice(bytes));
     let mut read = 0;
-    while let Ok(Some((reply, body))) = rest.next() {
+    while let Ok(Some((reply, body))) = rest.next_reply() {
         read += reply.encode().bytes().len() + body.map_or(0, |body| body.len());
         assert!(read <= bytes.len() * 2, "numbers may be written in a longer way than needed");
     }

@@ -233,7 +233,7 @@ impl Client {
         let mut rest = BatchRest::new(bytes);
         // Bytes that cannot be read end it, and so does what nobody asked for: a body has room for
         // millions of such replies. Whatever they were to say is asked for.
-        while let Ok(Some((reply, body))) = rest.next() {
+        while let Ok(Some((reply, body))) = rest.next_reply() {
             let place = members.iter().position(|member| member.slot == reply.request_id);
             let Some(member) = place.map(|place| members.swap_remove(place)) else {
                 self.statistics.unknown_replies += 1;

@@ -21,6 +21,12 @@ use bytes::Bytes;
 /// What a reply costs in a batch beside its bytes, at the most: frame, tags, header block.
 const ENTRY: u64 = 8 * 1024;
 
+/// Slots of all batches that may wait for their items; a client that is told that there are too many
+/// asks for its items one by one.
+pub(super) const MAX_OPEN_SLOTS: usize = 65_536;
+/// When it may come with a batch again.
+const BUSY_RETRY_MS: u64 = 100;
+
 /// A place in a batch: which batch, and which of its slots.
 pub(super) type Place = (u64, usize);
 
@@ -86,6 +92,12 @@ impl Server {
             let reply = Reply { request_id: inner_id, outcome: Outcome::UnknownSlot };
             return self.send_reply(link, (request_id, &client, asked), reply, None);
         }
+        if self.open_slots + batch.count() as usize > MAX_OPEN_SLOTS {
+            let outcome = Outcome::Busy { retry_after_ms: BUSY_RETRY_MS };
+            let reply = Reply { request_id: inner_id, outcome };
+            return self.send_reply(link, (request_id, &client, asked), reply, None);
+        }
+        self.open_slots += batch.count() as usize;
         self.counters.batches += 1;
         self.last_batch += 1;
         let number = self.last_batch;
@@ -185,6 +197,7 @@ impl Server {
         }
         batch.slots[place].1 = settled;
         batch.open -= 1;
+        self.open_slots -= 1;
         if batch.open == 0
             && let Some(batch) = self.batches.remove(&number)
         {
@@ -195,6 +208,7 @@ impl Server {
     /// The client is not served here any more.
     pub(super) fn refuse_batch(&mut self, (number, _): Place) {
         if let Some(batch) = self.batches.remove(&number) {
+            self.open_slots -= batch.open;
             let known = self.known_assignment(&batch.client);
             let message = Message::NotOwner { request_id: batch.request_id, known };
             self.send(&batch.link, message);

@@ -101,6 +101,8 @@ pub struct Server {
     awaiting: HashMap<Pair, Vec<(Pending, answer::Fresh)>>,
     batches: HashMap<u64, batch::PendingBatch>,
     last_batch: u64,
+    /// Slots of batches that wait for their items.
+    open_slots: usize,
     clients: clients::Clients<Record>,
     /// The servers that records name.
     names: names::Names,
@@ -148,6 +150,7 @@ impl Server {
             awaiting: HashMap::new(),
             batches: HashMap::new(),
             last_batch: 0,
+            open_slots: 0,
             clients: clients::Clients::default(),
             names: names::Names::new(&config.name),
             choices: choices::Choices::default(),

@@ -70,7 +70,7 @@ impl Pending {
 }
 
 /// What the source has.
-pub(super) enum Found {
+pub(super) enum Finding {
     /// This version.
     Fresh(Fresh),
     /// An item that is too large to be kept.

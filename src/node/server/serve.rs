@@ -7,7 +7,7 @@
 //! and then at the alternate, before the reply leaves.
 
 use super::answer::Fresh;
-use super::pending::Found;
+use super::pending::Finding;
 use super::{ClientRole, Link, Output, Pending, Record, Retrieval, Retrieved, Server};
 use crate::mirror::{Freshness, Known, decide};
 use crate::node::Fault;
@@ -181,8 +181,8 @@ impl Server {
         let found = self.take_answer(&retrieval, retrieved, freshness);
         // What was made for one reader is not for those who joined: they ask for their own.
         let for_one = match &found {
-            Found::Fresh(fresh) => !fresh.known.is_shareable(),
-            Found::Unmirrored { .. } => true,
+            Finding::Fresh(fresh) => !fresh.known.is_shareable(),
+            Finding::Unmirrored { .. } => true,
             _ => false,
         };
         if let Some(wanted) = retrieval.wanted {
@@ -204,26 +204,28 @@ impl Server {
         retrieval: &Retrieval,
         retrieved: Retrieved,
         freshness: Freshness,
-    ) -> Found {
+    ) -> Finding {
         let (key, asked_at) = (&retrieval.key, retrieval.asked_at);
         let found = match (retrieved, &retrieval.known) {
             (Retrieved::Version(version), _) if version.is_shareable() => {
                 let body = self.items.insert(key, &version, asked_at, freshness);
-                return Found::Fresh(self.fresh(key, version.known(), Some(body)));
+                return Finding::Fresh(self.fresh(key, version.known(), Some(body)));
             }
             (Retrieved::Unchanged, Some(known)) => {
                 self.items.renew(key, known, asked_at, freshness);
-                return Found::Fresh(self.fresh(key, known, None));
+                return Finding::Fresh(self.fresh(key, known, None));
             }
             (Retrieved::Version(version), _) => {
-                Found::Fresh(self.fresh(key, version.known(), Some(version.body().clone())))
+                Finding::Fresh(self.fresh(key, version.known(), Some(version.body().clone())))
             }
-            (Retrieved::Unmirrored { headers, length }, _) => Found::Unmirrored { headers, length },
-            (Retrieved::NotFound, _) => Found::NotFound,
-            (Retrieved::Refused(text), _) => Found::Refused(text),
-            (Retrieved::Failed(text), _) => Found::Failed(text),
+            (Retrieved::Unmirrored { headers, length }, _) => {
+                Finding::Unmirrored { headers, length }
+            }
+            (Retrieved::NotFound, _) => Finding::NotFound,
+            (Retrieved::Refused(text), _) => Finding::Refused(text),
+            (Retrieved::Failed(text), _) => Finding::Failed(text),
             (Retrieved::Unchanged, None) => {
-                Found::Failed("it called an unknown item unchanged".into())
+                Finding::Failed("it called an unknown item unchanged".into())
             }
         };
         self.items.remove(key);
@@ -243,10 +245,10 @@ impl Server {
 
     /// The fresh version of a request has come, after a while.
     pub(super) fn finish_fresh(&mut self, now: Time, pending: Pending, fresh: Fresh) {
-        self.finish(now, pending, u64::MAX, &Found::Fresh(fresh));
+        self.finish(now, pending, u64::MAX, &Finding::Fresh(fresh));
     }
 
-    fn finish(&mut self, now: Time, pending: Pending, ticket: u64, found: &Found) {
+    fn finish(&mut self, now: Time, pending: Pending, ticket: u64, found: &Finding) {
         if now > pending.deadline {
             self.leave_out(&pending);
             return self.replicate_binding(&pending);
@@ -266,10 +268,10 @@ impl Server {
         let held = self.store.held(&record.mirror, pending.slot);
         let bound = held.is_some_and(|held| held.key == &pending.key);
         match found {
-            Found::Fresh(fresh) => self.finish_with_version(now, pending, fresh.clone()),
+            Finding::Fresh(fresh) => self.finish_with_version(now, pending, fresh.clone()),
             // The client asks for each of these by itself, and is told then.
             _ if pending.batch.is_some() => self.leave_out(&pending),
-            Found::Unmirrored { headers, length } => {
+            Finding::Unmirrored { headers, length } => {
                 self.forget_version(&pending, bound);
                 let body = Body::Unmirrored { length: *length };
                 let outcome = Outcome::Full { tag: Tag([0; 16]), headers: headers.clone(), body };
@@ -281,15 +283,15 @@ impl Server {
                     ticket,
                 });
             }
-            Found::NotFound => {
+            Finding::NotFound => {
                 self.forget_version(&pending, bound);
                 self.reply_pending(&pending, Outcome::NotFound, None);
             }
-            Found::Refused(text) => {
+            Finding::Refused(text) => {
                 self.forget_version(&pending, bound);
                 self.reply_pending(&pending, Outcome::error(ErrorCode::Refused, text), None);
             }
-            Found::Failed(text) => {
+            Finding::Failed(text) => {
                 self.replicate_binding(&pending);
                 self.reply_pending(&pending, Outcome::error(ErrorCode::Source, text), None);
             }

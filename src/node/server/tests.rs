@@ -7,6 +7,8 @@ mod differences;
 mod freshness;
 mod inventory;
 mod memory;
+mod payloads;
+mod prefetch;
 
 use super::*;
 use crate::mirror::Freshness;

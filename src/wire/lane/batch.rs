@@ -196,7 +196,7 @@ impl BatchRest {
     ///
     /// # Errors
     /// Bytes that are not such replies. There is nothing more to read behind them.
-    pub fn next(&mut self) -> Result<Option<(Reply, Option<Bytes>)>, DecodeError> {
+    pub fn next_reply(&mut self) -> Result<Option<(Reply, Option<Bytes>)>, DecodeError> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -333,10 +333,10 @@ mod tests {
         out.take(&mut pieces);
         let bytes = Bytes::from(pieces.concat());
         let mut rest = BatchRest::new(bytes.clone());
-        assert_eq!(rest.next(), Ok(Some((full, Some(body)))));
-        assert_eq!(rest.next(), Ok(Some((gone, None))));
-        assert_eq!(rest.next(), Ok(None));
+        assert_eq!(rest.next_reply(), Ok(Some((full, Some(body)))));
+        assert_eq!(rest.next_reply(), Ok(Some((gone, None))));
+        assert_eq!(rest.next_reply(), Ok(None));
         let mut cut = BatchRest::new(bytes.slice(..10_000));
-        assert_eq!(cut.next(), Err(DecodeError::Truncated { what: "body" }));
+        assert_eq!(cut.next_reply(), Err(DecodeError::Truncated { what: "body" }));
     }
 }

@@ -34,7 +34,7 @@ fn read(bench: &mut Bench, count: u64, unchanged: &[(u64, Tag)]) -> Vec<(u64, Ou
         Body::Unmirrored { .. } => panic!("a batch is mirrored"),
     };
     let (mut rest, mut said) = (BatchRest::new(bytes), Vec::new());
-    while let Some((Reply { request_id, outcome }, behind)) = rest.next().expect("replies") {
+    while let Some((Reply { request_id, outcome }, behind)) = rest.next_reply().expect("replies") {
         said.push(match (outcome, behind) {
             (Outcome::Full { tag, headers, .. }, Some(bytes)) => {
                 (request_id, Outcome::Full { tag, headers, body: Body::Inline(bytes) })
@@ -214,4 +214,22 @@ fn the_bitmap_is_in_the_order_of_the_slots() {
     }
     let Outcome::Batch { unchanged, .. } = &bench.outcome() else { panic!("no reply to a batch") };
     assert_eq!(*unchanged, Unchanged::new([false, true, false, true].into_iter()));
+}
+
+#[test]
+fn too_many_slots_at_one_time_are_refused_and_fewer_are_served_again() {
+    let mut bench = Bench::new();
+    let item = version(1, 20);
+    for slot in 0..8 {
+        bench.warm(1, slot, &format!("/{slot}"), found(&item));
+    }
+    let most = batch::MAX_OPEN_SLOTS / 8;
+    (0..most).for_each(|_| bench.ask(1, How::Known, batch(0..8)));
+    assert_eq!(bench.outcomes(), [], "all of them wait for the source");
+    bench.ask(1, How::Known, batch(0..8));
+    assert!(matches!(bench.outcome(), Outcome::Busy { .. }));
+    (0..8).for_each(|slot| bench.answer(&format!("/{slot}"), found(&item)));
+    assert!(matches!(bench.outcome(), Outcome::Batch { .. }));
+    bench.ask(1, How::Known, batch(0..8));
+    assert_eq!(bench.outcomes(), [], "there is room for one more");
 }
