@@ -83,18 +83,11 @@ pub(super) struct World {
     pub(super) failure: Option<(Check, String)>,
 }
 
-/// In one of so many stories the source gives leases. Told by the seed itself, not drawn: the other
-/// stories stay what they were.
-const LEASING_SEEDS: u64 = 8;
-
 impl World {
     pub(super) fn new(seed: u64, planted: Planted, trace: Trace) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let plan = Plan::draw(&mut random);
-        let mut source = Source::new(&mut random, plan.keys, BEGIN);
-        if seed % LEASING_SEEDS == 1 {
-            source.give_leases();
-        }
+        let source = Source::new(&mut random, plan.keys, BEGIN).leasing_for(seed);
         let mut world = Self {
             now: BEGIN,
             random,

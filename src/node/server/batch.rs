@@ -21,8 +21,8 @@ use bytes::Bytes;
 /// What a reply costs in a batch beside its bytes, at the most: frame, tags, header block.
 const ENTRY: u64 = 8 * 1024;
 
-/// Slots of all batches that may wait for their items; a client that is told that there are too many
-/// asks for its items one by one.
+/// Slots of all batches that may wait for their items; a client that is told that there are too
+/// many asks for its items one by one.
 pub(super) const MAX_OPEN_SLOTS: usize = 65_536;
 /// When it may come with a batch again.
 const BUSY_RETRY_MS: u64 = 100;
@@ -67,36 +67,13 @@ impl Server {
         asked: Option<(u64, u64)>,
     ) {
         let (request_id, client) = (forward.request_id, forward.client);
-        let slots = self.config.slots;
-        let batch = Batch::decode(forward.inner.payload()).map_err(|error| error.to_string());
-        let batch = batch.and_then(|batch| match batch.slots().last() {
-            Some(slot) if slot >= slots => {
-                Err(format!("slot {slot} is beyond the limit of {slots} slots"))
-            }
-            _ => Ok(batch),
-        });
-        let batch = match batch {
+        let batch = match self.read_batch(forward) {
             Ok(batch) => batch,
-            Err(text) => {
-                let outcome = Outcome::error(ErrorCode::Malformed, text);
+            Err(outcome) => {
                 let reply = Reply { request_id: inner_id, outcome };
                 return self.send_reply(link, (request_id, &client, asked), reply, None);
             }
         };
-        let known = |slot| {
-            let record = self.clients.get(&client);
-            record.is_some_and(|record| self.store.held(&record.mirror, slot).is_some())
-        };
-        // What an alternate does not know, the primary may: this must not stand for its answer.
-        if forward.how == How::Standby && !batch.slots().all(known) {
-            let reply = Reply { request_id: inner_id, outcome: Outcome::UnknownSlot };
-            return self.send_reply(link, (request_id, &client, asked), reply, None);
-        }
-        if self.open_slots + batch.count() as usize > MAX_OPEN_SLOTS {
-            let outcome = Outcome::Busy { retry_after_ms: BUSY_RETRY_MS };
-            let reply = Reply { request_id: inner_id, outcome };
-            return self.send_reply(link, (request_id, &client, asked), reply, None);
-        }
         self.open_slots += batch.count() as usize;
         self.counters.batches += 1;
         self.last_batch += 1;
@@ -130,6 +107,29 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// The batch, if it can be served now, or what is to be answered.
+    fn read_batch(&self, forward: &Forward) -> Result<Batch, Outcome> {
+        let malformed = |text: String| Outcome::error(ErrorCode::Malformed, text);
+        let batch = Batch::decode(forward.inner.payload());
+        let batch = batch.map_err(|error| malformed(error.to_string()))?;
+        let limit = self.config.slots;
+        if let Some(slot) = batch.slots().last().filter(|slot| *slot >= limit) {
+            return Err(malformed(format!("slot {slot} is beyond the limit of {limit} slots")));
+        }
+        let known = |slot| {
+            let record = self.clients.get(&forward.client);
+            record.is_some_and(|record| self.store.held(&record.mirror, slot).is_some())
+        };
+        // What an alternate does not know, the primary may: this must not stand for its answer.
+        if forward.how == How::Standby && !batch.slots().all(known) {
+            return Err(Outcome::UnknownSlot);
+        }
+        if self.open_slots + batch.count() as usize > MAX_OPEN_SLOTS {
+            return Err(Outcome::Busy { retry_after_ms: BUSY_RETRY_MS });
+        }
+        Ok(batch)
     }
 
     /// What is known of a slot without asking anybody.
