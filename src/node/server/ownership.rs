@@ -98,7 +98,8 @@ impl Server {
         let (asked, own) = ((forward.term, forward.change), record.counters());
         // The names decide only between equals.
         let primary = forward.primary.as_ref().unwrap_or(&self.config.name);
-        let higher = asked > own || (asked == own && primary > self.names.name(record.primary()));
+        let known = self.names.name(record.primary());
+        let higher = asked > own || (asked == own && known < primary);
         let higher = higher || self.config.planted.is(Fault::NoEpochCheck);
         match (record.role, forward.how) {
             (_, How::Standby) => Title::StandBy,
