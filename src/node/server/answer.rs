@@ -6,7 +6,7 @@ use crate::node::Fault;
 use crate::wire::backplane::{Resume, UseCachedBy};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::lane::{Body, ErrorCode, Outcome, Reply};
-use crate::wire::{ClientId, Fingerprint, Tag, Time};
+use crate::wire::{ClientId, Digest, Fingerprint, Tag, Time};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ pub(super) struct Fresh {
     pub(super) tag: Tag,
     /// Its bytes, if they are at hand without looking.
     pub(super) body: Option<Bytes>,
+    /// The version that was current before, if its bytes were at hand then: they may have made room
+    /// for these.
+    pub(super) before: Option<(Digest, Bytes)>,
 }
 
 impl Server {

@@ -38,7 +38,10 @@ impl Server {
                 None
             }
             Difference::Unknown => {
-                let bytes = self.items.payload(&old).filter(|old| delta::fits(old.len()));
+                let before = fresh.before.as_ref().filter(|(digest, _)| *digest == old);
+                let before = before.map(|(_, bytes)| bytes.clone());
+                let bytes = self.items.payload(&old).or(before);
+                let bytes = bytes.filter(|old| delta::fits(old.len()));
                 let Some(bytes) = bytes else {
                     return Some((pending, None));
                 };

@@ -76,7 +76,7 @@ impl Server {
     pub(super) fn find_fresh(&mut self, now: Time, pending: Pending) {
         match self.items.current(&pending.key, now) {
             Some((known, tag)) => {
-                let fresh = Fresh { known: Arc::clone(known), tag, body: None };
+                let fresh = Fresh { known: Arc::clone(known), tag, body: None, before: None };
                 self.finish_with_version(now, pending, fresh);
             }
             None => self.retrieve(now, pending),
@@ -208,8 +208,11 @@ impl Server {
         let (key, asked_at) = (&retrieval.key, retrieval.asked_at);
         let found = match (retrieved, &retrieval.known) {
             (Retrieved::Version(version), _) if version.is_shareable() => {
+                let before = retrieval.known.as_ref().map(|known| known.fingerprint().digest);
+                let before = before.and_then(|it| Some((it, self.items.payload(&it)?)));
                 let body = self.items.insert(key, &version, asked_at, freshness);
-                return Finding::Fresh(self.fresh(key, version.known(), Some(body)));
+                let fresh = self.fresh(key, version.known(), Some(body));
+                return Finding::Fresh(Fresh { before, ..fresh });
             }
             (Retrieved::Unchanged, Some(known)) => {
                 self.items.renew(key, known, asked_at, freshness);
@@ -235,7 +238,7 @@ impl Server {
     fn fresh(&self, key: &Key, known: &Arc<Known>, body: Option<Bytes>) -> Fresh {
         let tag = self.items.tag(key, known);
         let tag = tag.unwrap_or_else(|| key.tag(&known.fingerprint().digest));
-        Fresh { known: Arc::clone(known), tag, body }
+        Fresh { known: Arc::clone(known), tag, body, before: None }
     }
 
     fn retrieve_alone(&mut self, now: Time, pending: Pending) {
