@@ -11,8 +11,8 @@
 //! - `idle`: forgetting those that have asked for nothing for long;
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause;
-//! - `record`: what is known of a client, and of another server; `clients`: finding it by the
-//!   client's id; `names`: servers by number; `choices`: why this alternate.
+//! - `record`: what is known of a client, and of another server; `clients` and `places`: finding it
+//!   by the client's id; `names`: servers by number; `choices`: why this alternate.
 
 mod answer;
 mod calls;
@@ -23,6 +23,7 @@ mod idle;
 mod names;
 mod ownership;
 mod peers;
+mod places;
 mod rebuild;
 mod record;
 mod release;
