@@ -1,11 +1,12 @@
 //! Clients by their ids, found in one step however many there are.
 //!
 //! What is kept of a client stands in a chunk of a fixed size, at a place that stays its own until
-//! it goes. The tables by which it is found hold places only, four bytes each: that they double,
-//! and are never full, costs little. There are several, so that none takes long to grow.
+//! it goes. The tables by which it is found hold places only. There are several, so that none takes
+//! long to grow.
 
+use super::places::Places;
 use crate::wire::ClientId;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use std::cell::Cell;
 use std::collections::BinaryHeap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -70,7 +71,7 @@ pub(super) struct Clients<T> {
     /// All of them but the last are full, of taken or vacant slots.
     chunks: Vec<Vec<Slot<T>>>,
     vacant: Option<Place>,
-    tables: Box<[HashTable<Place>]>,
+    tables: Box<[Places]>,
     len: usize,
     /// The one that was asked for last, and is likely to be asked for again.
     last: Cell<Place>,
@@ -81,21 +82,19 @@ impl<T> Default for Clients<T> {
         Self {
             chunks: Vec::new(),
             vacant: None,
-            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+            tables: (0..TABLES).map(|_| Places::default()).collect(),
             len: 0,
             last: Cell::new(Place(0)),
         }
     }
 }
 
-fn hash(client: &ClientId) -> u64 {
-    client.halves()[1]
-}
-
-/// The number of a client's table: by bits that the table itself looks at only if it has 2^40
-/// places.
-fn table(client: &ClientId) -> usize {
-    (hash(client) >> 40) as usize % TABLES
+/// The number of a client's table, and its hash there: bits of the second half, since the first one
+/// decides which worker owns the client.
+#[inline]
+fn table_and_hash(client: &ClientId) -> (usize, u32) {
+    let [_, second] = client.halves();
+    ((second >> 32) as usize % TABLES, second as u32)
 }
 
 impl<T> Clients<T> {
@@ -121,8 +120,9 @@ impl<T> Clients<T> {
     }
 
     fn look_up(&self, client: &ClientId) -> Option<Place> {
-        let table = &self.tables[table(client)];
-        let place = *table.find(hash(client), |place| self.at(*place, client).is_some())?;
+        let (table, hash) = table_and_hash(client);
+        let wanted = |number| self.at(Place(number), client).is_some();
+        let place = self.tables[table].find(hash, wanted).map(Place)?;
         self.last.set(place);
         Some(place)
     }
@@ -194,15 +194,8 @@ impl<T> Clients<T> {
             }
             None => self.append(taken),
         };
-        let chunks = &self.chunks;
-        let rehash = |place: &Place| {
-            let (chunk, at) = place.split();
-            match &chunks[chunk][at] {
-                Slot::Taken(client, _) => hash(client),
-                Slot::Vacant(_) => unreachable!("tables hold taken places"),
-            }
-        };
-        self.tables[table(&client)].insert_unique(hash(&client), place, rehash);
+        let (table, hash) = table_and_hash(&client);
+        self.tables[table].insert(hash, place.0);
         self.len += 1;
         self.last.set(place);
         None
@@ -222,8 +215,9 @@ impl<T> Clients<T> {
     /// Takes a client away. The next new one gets its place.
     pub(super) fn remove(&mut self, client: &ClientId) -> Option<T> {
         let place = self.place(client)?;
-        let found = self.tables[table(client)].find_entry(hash(client), |at| *at == place);
-        found.expect("whoever has a place is in a table").remove();
+        let (table, hash) = table_and_hash(client);
+        let found = self.tables[table].remove(hash, place.0);
+        assert!(found, "whoever has a place is in a table");
         let vacant = Slot::Vacant(self.vacant.replace(place));
         self.len -= 1;
         match std::mem::replace(self.slot_mut(place)?, vacant) {

@@ -15,8 +15,8 @@
 //! - `release`: what is owed to other servers, and what was released here;
 //! - `peers`: statuses, releases, and coming back after a pause;
 //! - `memory`: one budget for all of it;
-//! - `record`: what is known of a client, and of another server; `clients`: finding it by the
-//!   client's id; `names`: servers by number; `choices`: why this alternate.
+//! - `record`: what is known of a client, and of another server; `clients` and `places`: finding it
+//!   by the client's id; `names`: servers by number; `choices`: why this alternate.
 
 mod answer;
 mod batch;
@@ -32,6 +32,7 @@ mod names;
 mod ownership;
 mod peers;
 mod pending;
+mod places;
 mod prefetch;
 mod rebuild;
 mod record;
