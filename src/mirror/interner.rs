@@ -38,23 +38,36 @@ pub(super) struct Interner<T> {
     handles: HashTable<Handle>,
     hasher: DefaultHashBuilder,
     limit: usize,
+    /// What all values take.
+    bytes: usize,
 }
 
 /// What can be interned.
 pub(super) trait Internable: Hash + Eq {
     /// A copy that keeps no larger buffer alive.
     fn detached(&self) -> Self;
+
+    /// Bytes of memory that it takes: itself, its place in a table, and what it points to, roughly.
+    fn bytes(&self) -> usize;
 }
 
 impl Internable for Key {
     fn detached(&self) -> Self {
         Key::detached(self)
     }
+
+    fn bytes(&self) -> usize {
+        96 + self.as_bytes().len()
+    }
 }
 
 impl Internable for Fingerprint {
     fn detached(&self) -> Self {
         *self
+    }
+
+    fn bytes(&self) -> usize {
+        64
     }
 }
 
@@ -65,7 +78,7 @@ impl<T: Internable> Interner<T> {
 
     fn with_limit(limit: usize) -> Self {
         let hasher = DefaultHashBuilder::default();
-        Self { values: Slab::new(), handles: HashTable::new(), hasher, limit }
+        Self { values: Slab::new(), handles: HashTable::new(), hasher, limit, bytes: 0 }
     }
 
     /// One more holder of `value`; none if there are as many values as there are handles.
@@ -83,6 +96,7 @@ impl<T: Internable> Interner<T> {
         let handle = Handle::from_number(number)?;
         let rehash = |at: &Handle| self.hasher.hash_one(&self.values[at.index()].0);
         self.handles.insert_unique(hash, handle, rehash);
+        self.bytes += value.bytes();
         Some(handle)
     }
 
@@ -93,6 +107,7 @@ impl<T: Internable> Interner<T> {
         if *holders > 0 {
             return;
         }
+        self.bytes -= value.bytes();
         let hash = self.hasher.hash_one(value);
         let found = self.handles.find_entry(hash, |at| *at == handle);
         found.expect("every value has its handle in the table").remove();
@@ -101,6 +116,11 @@ impl<T: Internable> Interner<T> {
 
     pub(super) fn value(&self, handle: Handle) -> &T {
         &self.values[handle.index()].0
+    }
+
+    /// Bytes of memory that all values take, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {

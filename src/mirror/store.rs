@@ -8,11 +8,6 @@
 use super::interner::{HANDLE_BITS, Handle, Interner};
 use crate::wire::{Fingerprint, Key};
 
-/// What a key that mirrors share costs: its record, its place in a table, some bytes of its own.
-const KEY_BYTES: usize = 128;
-/// The same for a fingerprint.
-const VERSION_BYTES: usize = 64;
-
 /// What one slot of a mirror holds, packed: the key's handle, and above it the version's.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry([u8; 7]);
@@ -62,7 +57,8 @@ impl Mirror {
         self.entries.iter().all(|entry| entry.key().is_none())
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of memory that its entries take.
+    pub fn bytes(&self) -> usize {
         self.entries.len() * size_of::<Entry>()
     }
 
@@ -166,8 +162,7 @@ impl Store {
 
     /// Bytes of memory that all mirrors take, and the records that they share, roughly.
     pub fn bytes(&self) -> usize {
-        let (keys, versions) = self.shared_records();
-        self.entry_bytes + keys * KEY_BYTES + versions * VERSION_BYTES
+        self.entry_bytes + self.keys.bytes() + self.versions.bytes()
     }
 
     /// Distinct keys, and distinct fingerprints, that mirrors hold.
@@ -246,7 +241,7 @@ mod tests {
                 prop_assert_eq!(mirror.len(), model.len());
             }
             mirrors.iter_mut().for_each(|mirror| store.clear(mirror));
-            prop_assert_eq!(store.shared_records(), (0, 0));
+            prop_assert_eq!((store.shared_records(), store.bytes()), ((0, 0), 0));
         }
     }
 }

@@ -260,7 +260,7 @@ impl Client {
             }
             // The server does not know what it should: it is told, once all is asked for.
             Outcome::UnknownSlot => {
-                self.inventory.want();
+                self.inventory.want(now);
                 Outcome::UnknownSlot
             }
             other => other,

@@ -6,7 +6,12 @@
 //! that are being asked for are left out: that request tells the same.
 
 use super::{Client, Output};
+use crate::wire::Time;
 use crate::wire::lane::{ErrorCode, Inventory, InventoryEntry, Outcome};
+use std::time::Duration;
+
+/// A list is begun no more often.
+const LEAST_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How far the client is with its list.
 #[derive(Debug, Default)]
@@ -15,19 +20,25 @@ pub(super) struct Listing {
     next: Option<u32>,
     /// The frame that was not answered.
     asked: Option<u64>,
+    /// When the list was begun last, in this session.
+    begun: Option<Time>,
     /// The session in which nobody wanted to know.
     refused_in: u64,
 }
 
 impl Listing {
-    /// A server does not know what it should.
-    pub(super) fn want(&mut self) {
-        self.next = Some(0);
+    /// A server does not know what it should. It is told all, unless that is under way, or was a
+    /// moment ago: then this was asked before it was told.
+    pub(super) fn want(&mut self, now: Time) {
+        let is_open = self.next.is_some() || self.asked.is_some();
+        if !is_open && self.begun.is_none_or(|begun| now.since(begun) >= LEAST_INTERVAL) {
+            (self.next, self.begun) = (Some(0), Some(now));
+        }
     }
 
     /// The session is gone: who comes next may know it all.
     pub(super) fn forget_session(&mut self) {
-        (self.next, self.asked) = (None, None);
+        (self.next, self.asked, self.begun) = (None, None, None);
     }
 
     /// Frames that were not answered.

@@ -120,7 +120,7 @@ impl Client {
                 let slot = self.slot(index);
                 // Others of its slots are not known either, if it has forgotten this one.
                 if outcome == Outcome::UnknownSlot {
-                    self.inventory.want();
+                    self.inventory.want(now);
                 }
                 self.cache.doubt(slot);
                 self.requests[index].needs_key = true;

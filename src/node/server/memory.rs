@@ -5,7 +5,7 @@
 //! have half of it, those of clients that have asked for nothing for long are emptied; such a
 //! client tells what it holds when it is asked.
 
-use super::Server;
+use super::{Record, Server};
 
 /// Into so many parts the budget goes.
 const PARTS: usize = 8;
@@ -13,7 +13,8 @@ const PARTS: usize = 8;
 const MOST_FOR_MIRRORS: usize = 4;
 /// So many bytes they may take however small the budget is.
 const LEAST_FOR_MIRRORS: usize = 1 << 20;
-/// The client that has asked for nothing for longest is looked for among so many.
+/// Among so many clients the one is looked for whose mirror is missed least: by its age times its
+/// size, so that nobody who fills slots without end does so at the cost of all others.
 const SAMPLE: u32 = 16;
 
 /// What of a budget is for items, and what for differences, as long as mirrors are small.
@@ -43,12 +44,16 @@ impl Server {
         self.store.bytes() > most.max(LEAST_FOR_MIRRORS)
     }
 
-    /// Empties the mirror of one of those clients that asked for nothing for longest.
+    /// Empties the mirror of a client that has asked for nothing for long, or whose mirror is large.
     fn empty_cold_mirror(&mut self) {
         let now = self.last_turn.unwrap_or_default();
         let some = self.clients.sample(&mut self.cold_hand, SAMPLE);
-        let filled = some.filter(|(_, record)| !record.mirror.is_empty());
-        let client = filled.min_by_key(|(_, record)| record.asked(now)).map(|(client, _)| *client);
+        let weigh = |record: &Record| {
+            let age = now.since(record.asked(now)).as_millis() as u64 + 1;
+            age.saturating_mul(record.mirror.bytes() as u64)
+        };
+        let some = some.filter(|(_, record)| record.mirror.bytes() > 0);
+        let client = some.max_by_key(|(_, record)| weigh(record)).map(|(client, _)| *client);
         if let Some(record) = client.and_then(|client| self.clients.get_mut(&client)) {
             self.store.clear(&mut record.mirror);
             self.counters.emptied_mirrors += 1;
