@@ -17,6 +17,15 @@ const LEAST_FOR_MIRRORS: usize = 1 << 20;
 /// size, so that nobody who fills slots without end does so at the cost of all others.
 const SAMPLE: u32 = 16;
 
+/// How the budget is shared now.
+#[derive(Debug, Default)]
+pub(super) struct Balance {
+    /// Parts that mirrors have.
+    mirror_parts: usize,
+    /// Where a mirror that is missed little is looked for next.
+    cold_hand: u32,
+}
+
 /// What of a budget is for items, and what for differences, as long as mirrors are small.
 pub(super) fn shares(memory: usize) -> (usize, usize) {
     let part = memory / PARTS;
@@ -33,7 +42,11 @@ impl Server {
             looks -= 1;
             self.empty_cold_mirror();
         }
-        let parts = self.store.bytes().div_ceil(part).clamp(1, MOST_FOR_MIRRORS);
+        let needed = |bytes: usize| bytes.div_ceil(part).clamp(1, MOST_FOR_MIRRORS);
+        let bytes = self.store.bytes();
+        // Not given back for a little: payloads would go each time that it is taken again.
+        let parts = self.balance.mirror_parts.min(needed(bytes + part / 4)).max(needed(bytes));
+        self.balance.mirror_parts = parts;
         let (items, _) = shares(self.config.memory);
         self.items.set_budget(items - (parts - 1) * part);
     }
@@ -44,10 +57,11 @@ impl Server {
         self.store.bytes() > most.max(LEAST_FOR_MIRRORS)
     }
 
-    /// Empties the mirror of a client that has asked for nothing for long, or whose mirror is large.
+    /// Empties the mirror of a client that has asked for nothing for long, or whose mirror is
+    /// large.
     fn empty_cold_mirror(&mut self) {
         let now = self.last_turn.unwrap_or_default();
-        let some = self.clients.sample(&mut self.cold_hand, SAMPLE);
+        let some = self.clients.sample(&mut self.balance.cold_hand, SAMPLE);
         let weigh = |record: &Record| {
             let age = now.since(record.asked(now)).as_millis() as u64 + 1;
             age.saturating_mul(record.mirror.bytes() as u64)

@@ -96,8 +96,7 @@ pub struct Server {
     store: Store,
     items: Items,
     deltas: Deltas,
-    /// Where a mirror that nobody needs is looked for next.
-    cold_hand: u32,
+    balance: memory::Balance,
     /// Requests that wait for a difference to be made.
     awaiting: HashMap<Pair, Vec<(Pending, answer::Fresh)>>,
     batches: HashMap<u64, batch::PendingBatch>,
@@ -147,7 +146,7 @@ impl Server {
             store: Store::default(),
             items: Items::new(for_items),
             deltas: Deltas::new(for_deltas),
-            cold_hand: 0,
+            balance: memory::Balance::default(),
             awaiting: HashMap::new(),
             batches: HashMap::new(),
             last_batch: 0,
