@@ -247,10 +247,8 @@ impl Client {
     }
 
     fn batched_outcome(&mut self, index: usize, outcome: Outcome, bytes: Option<Bytes>, now: Time) {
-        let inline = |bytes| match bytes {
-            Some(bytes) => Body::Inline(bytes),
-            None => Body::Inline(Bytes::new()),
-        };
+        // What a reply announces has come with it.
+        let inline = |bytes: Option<Bytes>| Body::Inline(bytes.unwrap_or_default());
         let outcome = match outcome {
             Outcome::Full { tag, headers, body: Body::Stream { .. } } => {
                 Outcome::Full { tag, headers, body: inline(bytes) }
