@@ -20,8 +20,8 @@ use std::process::ExitCode;
 
 /// Gets that are open at one time.
 const IN_FLIGHT: usize = 64;
-/// The same, where they are asked about together.
-const TOGETHER: usize = 16_384;
+/// The same for what is in the cache, which is asked about together.
+const TOGETHER: usize = 4096;
 
 /// Get items from a router.
 ///
@@ -126,7 +126,7 @@ async fn fetch(plan: Plan, stdout: &mut impl Write) -> Result<Outcome, Failure> 
     for round in 1..=repeat {
         let wants_bytes = round == repeat;
         result = match policy {
-            ValidatorPolicy::Auto => {
+            ValidatorPolicy::Auto if all => {
                 fetch_together(&client, &keys, &mut answers, wants_bytes).await
             }
             _ => fetch_once(&client, &keys, policy, &mut answers, wants_bytes).await,

@@ -157,13 +157,15 @@ fn a_member_can_be_told_to_speak_no_newer_version() {
     let directory = directory();
     let speaks = |version: &str| {
         let newest = format!("newest_version = {version}");
-        let text = SERVER_EXAMPLE.replace("newest_version = 2", &newest);
-        assert_ne!(version == "2", text != SERVER_EXAMPLE, "the example has the line");
+        let text = SERVER_EXAMPLE.replace("newest_version = 3", &newest);
+        assert_ne!(version == "3", text != SERVER_EXAMPLE, "the example has the line");
         load_text(directory.path(), &text)
     };
-    let Ok(Config::Server(server)) = speaks("1") else { panic!() };
-    assert_eq!(server.versions, Versions { oldest: 1, newest: 1 });
-    assert!(speaks("3").is_err() && speaks("0").is_err());
+    for newest in [1, 2] {
+        let Ok(Config::Server(server)) = speaks(&newest.to_string()) else { panic!() };
+        assert_eq!(server.versions, Versions { oldest: 1, newest });
+    }
+    assert!(speaks("4").is_err() && speaks("0").is_err());
 }
 
 #[test]
