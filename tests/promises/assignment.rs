@@ -1,11 +1,18 @@
 //! Promises 1 to 4: who gets which server.
 
-use super::{get_afresh, listed, number, text, wait_for_clients};
+use super::{get_afresh, listed, number, text, wait_for_clients, wait_for_state};
 use crate::common::{Cluster, wait_until};
 
 #[test]
 fn promise_01_new_clients_go_to_the_next_server_in_order() {
     let cluster = Cluster::start(&["--servers", "3"]);
+    // A router takes clients when it has met one server: which one is first is chance.
+    for server in cluster.servers() {
+        wait_for_state(&cluster, &server, "healthy");
+        wait_until("the router has its status", || {
+            number(&cluster.server_status(&server)["capacity"]) > 0
+        });
+    }
     let servers: Vec<_> =
         (0..6).map(|_| text(&get_afresh(&cluster, "/")["server"]).to_owned()).collect();
     let order = ["server-1", "server-2", "server-3", "server-1", "server-2", "server-3"];
