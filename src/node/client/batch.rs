@@ -101,12 +101,9 @@ impl Client {
         if !self.session.knows_batches() || !self.session.is_ready() || refused {
             return false;
         }
-        let mut members = Vec::new();
-        for index in self.requests.batchable(MAX_BATCH as usize) {
-            if let Some(member) = self.batch_member(index, room) {
-                members.push(member);
-            }
-        }
+        let indexes = self.requests.batchable(MAX_BATCH as usize);
+        let slots = indexes.into_iter().filter_map(|index| self.batch_member(index, room));
+        let mut members: Vec<_> = slots.collect();
         if members.len() < LEAST {
             return false;
         }
@@ -117,6 +114,7 @@ impl Client {
         for member in members.split_off(batch.count() as usize) {
             member.request.into_iter().for_each(|index| self.requests.want_batch(index));
         }
+        self.bind_members(&members, room);
         let frame = batch.encode();
         for index in members.iter().filter_map(|member| member.request) {
             let request = &mut self.requests[index];
@@ -133,21 +131,24 @@ impl Client {
     }
 
     /// The slot of a request that can be asked about without its key, and which version is there.
-    fn batch_member(&mut self, index: usize, room: Room) -> Option<Member> {
-        let key = &self.requests[index].key;
-        let slot = match self.requests[index].slot {
-            Some(slot) => slot,
-            None => {
-                // What is not held has to be asked for with its key.
-                let slot = self.cache.slot_of(key).filter(|slot| u64::from(*slot) < room.slots)?;
-                self.cache.held(slot)?;
-                let bound = self.cache.bind(key, index, room, &mut self.outputs);
-                self.requests[index].slot = bound;
-                bound?
-            }
-        };
+    fn batch_member(&self, index: usize, room: Room) -> Option<Member> {
+        let request = &self.requests[index];
+        // What is not held has to be asked for with its key.
+        let slot = request.slot.or_else(|| self.cache.slot_of(&request.key));
+        let slot = slot.filter(|slot| u64::from(*slot) < room.slots)?;
         let tag = self.cache.held(slot)?.tag;
         Some(Member { slot: u64::from(slot), tag, request: Some(index) })
+    }
+
+    /// Makes the slots of a batch busy: only now, for a slot that is kept for what is not sent yet
+    /// keeps others from being sent.
+    fn bind_members(&mut self, members: &[Member], room: Room) {
+        for index in members.iter().filter_map(|member| member.request) {
+            let request = &mut self.requests[index];
+            if request.slot.is_none() {
+                request.slot = self.cache.bind(&request.key, index, room, &mut self.outputs);
+            }
+        }
     }
 
     /// A reply to a batch came, which is no error.
