@@ -8,7 +8,7 @@ mod tests;
 
 use super::connection::{Connection, unreachable};
 use super::report::{self, Failure};
-use crate::net::client::{Client, ValidatorPolicy};
+use crate::net::client::{Client, MANY, ValidatorPolicy};
 use crate::wire::Key;
 use answers::{Answers, Outcome};
 use output::SinkConfig;
@@ -20,8 +20,6 @@ use std::process::ExitCode;
 
 /// Gets that are open at one time.
 const IN_FLIGHT: usize = 64;
-/// The same for what is in the cache, which is asked about together.
-const TOGETHER: usize = 4096;
 
 /// Get items from a router.
 ///
@@ -147,7 +145,7 @@ async fn fetch_together(
     answers: &mut Answers<'_, impl Write>,
     wants_bytes: bool,
 ) -> Result<bool, Failure> {
-    for some in keys.chunks(TOGETHER) {
+    for some in keys.chunks(MANY) {
         let pending = client.start_many(some.to_vec()).await;
         for (key, pending) in some.iter().zip(pending) {
             if !answers.take(key, pending.wait().await, wants_bytes)? {

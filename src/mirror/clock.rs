@@ -39,6 +39,20 @@ impl<T> Clock<T> {
         value
     }
 
+    /// The same, if the value is one that is `wanted`.
+    pub(super) fn touch_if(
+        &mut self,
+        place: usize,
+        wanted: impl FnOnce(&T) -> bool,
+    ) -> Option<&mut T> {
+        let (value, used) = &mut self.values[place];
+        if !wanted(value) {
+            return None;
+        }
+        *used = true;
+        Some(value)
+    }
+
     pub(super) fn remove(&mut self, place: usize) -> T {
         self.values.remove(place).0
     }

@@ -78,12 +78,8 @@ impl Items {
     /// The same and its tag, if the source need not be asked again now.
     pub fn current(&mut self, key: &Key, now: Time) -> Option<(&Arc<Known>, Tag)> {
         let place = *self.places.get(key)?;
-        let item = self.items.peek(place);
-        if item.fresh_until <= now || !item.freshness.holds() {
-            return None;
-        }
-        let item = self.items.touch(place);
-        Some((&item.known, item.tag))
+        let fresh = |item: &Item| item.fresh_until > now && item.freshness.holds();
+        self.items.touch_if(place, fresh).map(|item| (&item.known, item.tag))
     }
 
     /// The tag of a version under `key`, if that is its current one.
@@ -95,10 +91,10 @@ impl Items {
     /// The current version of `key` is the known one still; `freshness` is what the source said of
     /// it when it was asked.
     pub fn renew(&mut self, key: &Key, known: &Arc<Known>, asked_at: Time, freshness: Freshness) {
+        let same = |item: &Item| Arc::ptr_eq(&item.known, known);
         if let Some(place) = self.places.get(key)
-            && Arc::ptr_eq(&self.items.peek(*place).known, known)
+            && let Some(item) = self.items.touch_if(*place, same)
         {
-            let item = self.items.touch(*place);
             (item.fresh_until, item.freshness) = (asked_at + freshness.lasts(), freshness);
         }
     }

@@ -46,7 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Commands that may wait for the task; who has more to say waits too.
 const MAX_COMMANDS: usize = 1024;
 /// Gets that [`Client::get_many`] has open at one time.
-const MANY: usize = 4096;
+pub(crate) const MANY: usize = 4096;
 
 /// A client of a pool: asks for items, keeps them, and is told in a few bytes that what it has is
 /// still fresh.
@@ -182,11 +182,9 @@ impl Client {
     pub async fn start_many(&self, keys: Vec<Key>) -> Vec<Pending> {
         let (mut gets, mut pending) = (Vec::new(), Vec::new());
         for key in keys {
-            let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
-            let (answer, receiver) = oneshot::channel();
-            gets.push((ticket, key, answer));
-            let shared = Arc::clone(&self.shared);
-            pending.push(Pending { shared, ticket, answer: Some(receiver) });
+            let (get, answer) = self.new_get();
+            gets.push((get.ticket, key, answer));
+            pending.push(get);
         }
         // Where the task has ended, the senders are dropped here, and the receivers say so.
         let _ = self.shared.commands.send(Command::GetMany { gets }).await;
@@ -203,11 +201,19 @@ impl Client {
     /// Starts a get, which goes on while nobody waits for it. Waits only where very many gets are
     /// started faster than they can be taken on.
     pub async fn start(&self, key: Key, policy: ValidatorPolicy) -> Pending {
-        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let (answer, receiver) = oneshot::channel();
+        let (pending, answer) = self.new_get();
+        let ticket = pending.ticket;
         // Where the task has ended, the sender is dropped here, and the receiver says so.
         let _ = self.shared.commands.send(Command::Get { ticket, key, policy, answer }).await;
-        Pending { shared: Arc::clone(&self.shared), ticket, answer: Some(receiver) }
+        pending
+    }
+
+    /// A get that the task does not know of yet, and where it is to say how it ended.
+    fn new_get(&self) -> (Pending, oneshot::Sender<Answered>) {
+        let ticket = self.shared.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (answer, receiver) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        (Pending { shared, ticket, answer: Some(receiver) }, answer)
     }
 
     /// Who services the client now.

@@ -120,7 +120,6 @@ impl Client {
             let request = &mut self.requests[index];
             request.attempts += 1;
             request.validator = Some(super::ValidatorKind::None);
-            request.may_batch = false;
             self.requests.set_stage(index, Stage::Batched { id });
         }
         let open = Open { members, head: None, early: None };

@@ -47,8 +47,7 @@ impl Stage {
     /// The id under which a reply or a body may come.
     pub(super) fn id(&self) -> Option<u64> {
         match self {
-            Self::Asked { id, .. } | Self::Receiving { id, .. } => Some(*id),
-            Self::Batched { id } => Some(*id),
+            Self::Asked { id, .. } | Self::Receiving { id, .. } | Self::Batched { id } => Some(*id),
             Self::Queued | Self::Waiting { .. } | Self::Loading { .. } => None,
         }
     }
@@ -85,8 +84,6 @@ pub(super) struct Request {
     pub(super) needs_strong: bool,
     /// The next attempt must bring the item whole: a difference led nowhere.
     pub(super) needs_whole: bool,
-    /// It may be asked among others, if it was not yet.
-    pub(super) may_batch: bool,
     pub(super) mismatches: u32,
     pub(super) setbacks: u32,
     pub(super) attempts: u32,

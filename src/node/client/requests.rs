@@ -53,7 +53,6 @@ impl Requests {
                     needs_key: false,
                     needs_strong: false,
                     needs_whole: false,
-                    may_batch: false,
                     mismatches: 0,
                     setbacks: 0,
                     attempts: 0,
@@ -79,9 +78,8 @@ impl Requests {
 
     /// A request may be asked among others, if it was not asked yet.
     pub(super) fn want_batch(&mut self, index: usize) {
-        let request = &mut self.requests[index];
+        let request = &self.requests[index];
         if matches!(request.stage, Stage::Queued) && request.attempts == 0 {
-            request.may_batch = true;
             self.batchable.insert((request.sequence, index));
         }
     }

@@ -6,16 +6,16 @@
 //! is left out: neither bit nor body speak of it, the mirror stays as it was, and the client asks
 //! for it by itself.
 
+use super::serve::malformed;
 use super::{Link, Output, Pending, Server};
-use crate::mirror::decide;
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How, Message};
 use crate::wire::frame::MAX_INLINE_BODY;
 use crate::wire::gather::Gather;
 use crate::wire::lane::{
-    Batch, Body, ErrorCode, MAX_BATCH_REST, Outcome, Reply, Unchanged, UnchangedHash, Validator,
+    Batch, Body, Get, MAX_BATCH_REST, Outcome, Reply, Unchanged, UnchangedHash, Validator,
 };
-use crate::wire::{ClientId, Key, Tag, Time};
+use crate::wire::{ClientId, Tag, Time};
 use bytes::Bytes;
 
 /// What a reply costs in a batch beside its bytes, at the most: frame, tags, header block.
@@ -93,31 +93,27 @@ impl Server {
             },
         );
         for (place, slot) in batch.slots().enumerate() {
-            match self.find_in_batch(now, &client, slot) {
-                Found::Nothing => self.settle_in_batch((number, place), Outcome::UnknownSlot, None),
-                Found::Current(tag) => {
-                    self.settle_in_batch((number, place), Outcome::UseCached { tag }, None);
-                }
-                Found::Key(key) => {
-                    let pending = Pending {
-                        batch: Some((number, place)),
-                        ..Pending::new(now, link, forward, (inner_id, asked), (slot, key))
-                    };
-                    self.find_fresh(now, pending);
-                }
+            let place = (number, place);
+            let get = Get { request_id: inner_id, slot, key: None, validator: Validator::None };
+            if let Some((_, tag)) = self.current_copy(now, &client, &get) {
+                self.settle_in_batch(place, Outcome::UseCached { tag }, None);
+            } else if let Some(key) = self.resolve_key(forward, &get) {
+                let pending = Pending {
+                    batch: Some(place),
+                    ..Pending::new(now, link, forward, (inner_id, asked), (slot, key))
+                };
+                self.find_fresh(now, pending);
+            } else {
+                self.settle_in_batch(place, Outcome::UnknownSlot, None);
             }
         }
     }
 
     /// The batch, if it can be served now, or what is to be answered.
     fn read_batch(&self, forward: &Forward) -> Result<Batch, Outcome> {
-        let malformed = |text: String| Outcome::error(ErrorCode::Malformed, text);
-        let batch = Batch::decode(forward.inner.payload());
-        let batch = batch.map_err(|error| malformed(error.to_string()))?;
-        let limit = self.config.slots;
-        if let Some(slot) = batch.slots().last().filter(|slot| *slot >= limit) {
-            return Err(malformed(format!("slot {slot} is beyond the limit of {limit} slots")));
-        }
+        let batch = Batch::decode(forward.inner.payload()).map_err(malformed)?;
+        // They ascend.
+        batch.slots().last().map_or(Ok(()), |slot| self.check_slot(slot))?;
         let known = |slot| {
             let record = self.clients.get(&forward.client);
             record.is_some_and(|record| self.store.held(&record.mirror, slot).is_some())
@@ -130,22 +126,6 @@ impl Server {
             return Err(Outcome::Busy { retry_after_ms: BUSY_RETRY_MS });
         }
         Ok(batch)
-    }
-
-    /// What is known of a slot without asking anybody.
-    fn find_in_batch(&mut self, now: Time, client: &ClientId, slot: u64) -> Found {
-        let record = self.clients.get(client);
-        let Some(held) = record.and_then(|record| self.store.held(&record.mirror, slot)) else {
-            return Found::Nothing;
-        };
-        let Some((known, tag)) = self.items.current(held.key, now) else {
-            return Found::Key(held.key.clone());
-        };
-        let verdict = decide(held.version, &Validator::None, known.fingerprint());
-        match verdict.use_cached {
-            Some(_) => Found::Current(tag),
-            None => Found::Key(held.key.clone()),
-        }
     }
 
     /// Whether so many bytes more can travel in the body of the batch that a request is part of.
@@ -249,14 +229,4 @@ impl Server {
             self.outputs.push_back(Output::SendBody { to, request_id, offset: 0, pieces });
         }
     }
-}
-
-/// What is known of a slot.
-enum Found {
-    /// No key.
-    Nothing,
-    /// The client's copy is good.
-    Current(Tag),
-    /// This key, and no more.
-    Key(Key),
 }

@@ -5,6 +5,7 @@
 //! answered in any case, also when the client was taken over meanwhile: a refusal would let the
 //! router have it executed once more.
 
+use super::serve::malformed;
 use super::{CallRequest, CallResponse, Called, Link, Output, Server};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How};
@@ -41,8 +42,7 @@ impl Server {
         let call = match Call::decode(forward.inner.payload()) {
             Ok(call) => call,
             Err(error) => {
-                let outcome = Outcome::error(ErrorCode::Malformed, error.to_string());
-                let reply = Reply { request_id: inner_id, outcome };
+                let reply = Reply { request_id: inner_id, outcome: malformed(error) };
                 return self.send_reply(link, (request_id, &client, asked), reply, None);
             }
         };

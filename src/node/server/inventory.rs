@@ -1,29 +1,30 @@
 //! What a client says it holds, when its mirror is gone.
 
 use super::Server;
+use super::serve::malformed;
 use crate::node::Fault;
 use crate::wire::ClientId;
 use crate::wire::backplane::{Forward, How};
-use crate::wire::lane::{ErrorCode, Inventory, Outcome};
+use crate::wire::lane::{Inventory, Outcome};
 
 impl Server {
     /// Takes a client's word for what is in its slots. If it lies, it misleads nobody but itself:
     /// what it is told to use it checks.
     pub(super) fn serve_inventory(&mut self, forward: &Forward) -> Outcome {
-        let malformed = |text: String| Outcome::error(ErrorCode::Malformed, text);
-        let inventory = match Inventory::decode(forward.inner.payload()) {
-            Ok(inventory) => inventory,
-            Err(error) => return malformed(error.to_string()),
-        };
-        let limit = self.config.slots;
-        if let Some(entry) = inventory.entries.iter().find(|entry| entry.slot >= limit) {
-            let slot = entry.slot;
-            return malformed(format!("slot {slot} is beyond the limit of {limit} slots"));
+        match self.read_inventory(forward) {
+            Ok(inventory) if forward.how != How::Standby => {
+                self.take_inventory(&forward.client, &inventory);
+                Outcome::Noted
+            }
+            Ok(_) => Outcome::Noted,
+            Err(outcome) => outcome,
         }
-        if forward.how != How::Standby {
-            self.take_inventory(&forward.client, &inventory);
-        }
-        Outcome::Noted
+    }
+
+    fn read_inventory(&self, forward: &Forward) -> Result<Inventory, Outcome> {
+        let inventory = Inventory::decode(forward.inner.payload()).map_err(malformed)?;
+        inventory.entries.iter().try_for_each(|entry| self.check_slot(entry.slot))?;
+        Ok(inventory)
     }
 
     fn take_inventory(&mut self, client: &ClientId, inventory: &Inventory) {

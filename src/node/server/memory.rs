@@ -35,13 +35,12 @@ pub(super) fn shares(memory: usize) -> (usize, usize) {
 impl Server {
     /// Mirrors have grown, or may have: what they take is taken from others.
     pub(super) fn balance_memory(&mut self) {
-        let part = (self.config.memory / PARTS).max(1);
-        let most = (part * MOST_FOR_MIRRORS).max(LEAST_FOR_MIRRORS);
         let mut looks = self.clients.len();
-        while self.store.bytes() > most && looks > 0 {
+        while self.mirrors_are_large() && looks > 0 {
             looks -= 1;
             self.empty_cold_mirror();
         }
+        let part = (self.config.memory / PARTS).max(1);
         let needed = |bytes: usize| bytes.div_ceil(part).clamp(1, MOST_FOR_MIRRORS);
         let bytes = self.store.bytes();
         // Not given back for a little: payloads would go each time that it is taken again.

@@ -2,9 +2,9 @@
 //!
 //! Every request asks the source, unless the source has said for how long its last answer holds;
 //! requests for one key that arrive in one turn of the loop, before the source was asked, share the
-//! question. When the fresh version is known, the mirror and the
-//! client's validator decide what goes out, and the mirror is made to hold that version, here first
-//! and then at the alternate, before the reply leaves.
+//! question. When the fresh version is known, the mirror and the client's validator decide what
+//! goes out, and the mirror is made to hold that version, here first and then at the alternate,
+//! before the reply leaves.
 
 use super::answer::Fresh;
 use super::pending::Finding;
@@ -15,6 +15,7 @@ use crate::wire::backplane::{Forward, How, Message, UseCachedBy};
 use crate::wire::lane::{Body, ErrorCode, Get, Outcome, Reply};
 use crate::wire::{ClientId, Frame, FrameType, Key, Tag, Time};
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 
 impl Server {
@@ -46,15 +47,10 @@ impl Server {
             }
             _ => {}
         }
-        let get = match Self::read_get(&forward.inner) {
+        let get = match self.read_get(&forward.inner) {
             Ok(get) => get,
             Err(outcome) => return answer(self, outcome),
         };
-        if get.slot >= self.config.slots {
-            let limit = self.config.slots;
-            let text = format!("slot {} is beyond the limit of {limit} slots", get.slot);
-            return answer(self, Outcome::error(ErrorCode::Malformed, text));
-        }
         let whole = forward.resume.is_none();
         if whole && let Some((by, tag)) = self.current_copy(now, &forward.client, &get) {
             let asked = (forward.request_id, &forward.client, asked);
@@ -85,7 +81,7 @@ impl Server {
 
     /// The usual case, decided without copying or changing anything: the mirror knows the slot and
     /// is right, the source need not be asked, and the client's copy is good.
-    fn current_copy(
+    pub(super) fn current_copy(
         &mut self,
         now: Time,
         client: &ClientId,
@@ -102,20 +98,32 @@ impl Server {
         Some((verdict.use_cached.filter(|_| settled)?, tag))
     }
 
-    fn read_get(inner: &Frame) -> Result<Get, Outcome> {
+    fn read_get(&self, inner: &Frame) -> Result<Get, Outcome> {
         match inner.kind() {
-            FrameType::Get => Get::decode(inner.payload())
-                .map_err(|error| Outcome::error(ErrorCode::Malformed, error.to_string())),
-            other => {
-                let text = format!("{other:?} is not a request");
-                Err(Outcome::error(ErrorCode::Malformed, text))
+            FrameType::Get => {
+                let get = Get::decode(inner.payload()).map_err(malformed)?;
+                self.check_slot(get.slot)?;
+                Ok(get)
+            }
+            other => Err(malformed(format_args!("{other:?} is not a request"))),
+        }
+    }
+
+    /// Whether a client may have this slot; if not, what it is answered.
+    pub(super) fn check_slot(&self, slot: u64) -> Result<(), Outcome> {
+        let limit = self.config.slots;
+        match slot < limit {
+            true => Ok(()),
+            false => {
+                let what = format_args!("slot {slot} is beyond the limit of {limit} slots");
+                Err(malformed(what))
             }
         }
     }
 
     /// The key that a request means. One that is named is bound to its slot: that is how the
     /// client evicts what the slot held before.
-    fn resolve_key(&mut self, forward: &Forward, get: &Get) -> Option<Key> {
+    pub(super) fn resolve_key(&mut self, forward: &Forward, get: &Get) -> Option<Key> {
         let record = self.clients.get_mut(&forward.client)?;
         let held = self.store.held(&record.mirror, get.slot);
         match &get.key {
@@ -300,4 +308,9 @@ impl Server {
             }
         }
     }
+}
+
+/// The answer to a frame with which something is wrong.
+pub(super) fn malformed(what: impl fmt::Display) -> Outcome {
+    Outcome::error(ErrorCode::Malformed, what.to_string())
 }
