@@ -10,7 +10,7 @@ fn promise_01_new_clients_go_to_the_next_server_in_order() {
     for server in cluster.servers() {
         wait_for_state(&cluster, &server, "healthy");
         wait_until("the router has its status", || {
-            number(&cluster.server_status(&server)["capacity"]) > 0
+            cluster.server_status(&server)["capacity"].as_u64() > Some(0)
         });
     }
     let servers: Vec<_> =
