@@ -9,6 +9,10 @@ pub mod cli;
 pub mod cluster;
 #[cfg(feature = "net")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod h3;
+#[cfg(feature = "server")]
+pub mod http;
 #[cfg(feature = "cli")]
 mod load;
 pub mod mirror;

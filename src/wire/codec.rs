@@ -167,7 +167,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn slice(&mut self, what: &'static str, limit: usize) -> Result<&'a [u8], DecodeError> {
+    /// Reads a length of at most `limit`, then as many bytes, where they are.
+    pub fn slice(&mut self, what: &'static str, limit: usize) -> Result<&'a [u8], DecodeError> {
         let length = self.varint(what, limit as u64)? as usize;
         let (bytes, rest) =
             self.rest.split_at_checked(length).ok_or(DecodeError::Truncated { what })?;

@@ -8,6 +8,7 @@
 
 use super::backplane::{Gossip, MAX_GOSSIP, Message, ServerHello};
 use super::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD, MAX_PAYLOAD};
+use super::http::HttpRequest;
 use super::lane::{self, Batch, BatchRest, Body, BodyStart, Call, Get, Inventory, Outcome, Reply};
 use super::session::{Assigned, GoawayReason, Hello, Ping, Welcome};
 use super::token::{TOKEN_KEY_SIZE, Token, TokenKeys};
@@ -97,6 +98,9 @@ pub fn lane_request(bytes: &[u8]) {
         FrameType::Batch => survives(&frame, |f| Batch::decode(f.payload()), Batch::encode),
         FrameType::Inventory => {
             survives(&frame, |f| Inventory::decode(f.payload()), Inventory::encode);
+        }
+        FrameType::HttpRequest => {
+            survives(&frame, |f| HttpRequest::decode(f.payload()), HttpRequest::encode);
         }
         _ => {}
     }

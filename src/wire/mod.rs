@@ -11,6 +11,7 @@ pub mod frame;
 pub mod fuzzing;
 pub mod gather;
 pub mod headers;
+pub mod http;
 pub mod lane;
 pub mod session;
 pub mod time;

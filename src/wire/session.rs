@@ -7,7 +7,7 @@ use super::types::{Assignment, ClientId, Name};
 use bytes::{Bytes, BytesMut};
 
 /// The newest protocol version that this code speaks.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// The oldest protocol version that this code speaks.
 pub const OLDEST_VERSION: u64 = 1;
 /// The first protocol version in which a client may send PING.
@@ -294,7 +294,7 @@ mod tests {
         let all = Versions::ALL;
         assert_eq!(all.common(1, 1), Some(1), "a release that is one older");
         assert_eq!(all.common(1, 2), Some(2));
-        assert_eq!(all.common(2, 9), Some(3), "a newer peer that still speaks ours");
+        assert_eq!(all.common(2, 9), Some(VERSION), "a newer peer that still speaks ours");
         assert_eq!(all.common(0, 1), Some(1), "an older peer that already speaks ours");
         assert_eq!(all.common(4, 9), None, "a peer that has dropped ours");
         assert_eq!(all.common(0, 0), None, "a peer that does not speak ours yet");

@@ -375,6 +375,7 @@ fn request_message() -> BoxedStrategy<Message> {
         (number(), number())
             .prop_map(|(request_id, workers)| Message::WrongWorker { request_id, workers }),
         number().prop_map(|request_id| Message::Cancel { request_id }),
+        number().prop_map(|request_id| Message::WantBody { request_id }),
     ]
     .boxed()
 }

@@ -17,17 +17,17 @@ pub(crate) const MAX_TEST_LINES: usize = 900;
 /// the layer of the shells.
 const LAYERS: [&[&str]; 7] = [
     &["wire"],
-    &["assign", "cluster", "mirror"],
+    &["assign", "cluster", "h3", "http", "mirror"],
     &["node"],
     &["sim"],
     &["config"],
     SHELLS,
     &["cli"],
 ];
-const SHELLS: &[&str] = &["admin", "h3", "load", "net", "source"];
+const SHELLS: &[&str] = &["admin", "load", "net", "source"];
 
 /// Modules without clock, socket, thread or global randomness.
-const PURE: [&str; 5] = ["wire", "assign", "cluster", "mirror", "node"];
+const PURE: [&str; 7] = ["wire", "assign", "cluster", "h3", "http", "mirror", "node"];
 
 /// Where unsafe code may stand, and why.
 const UNSAFE: [(&str, &str); 4] = [

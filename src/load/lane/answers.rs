@@ -159,6 +159,7 @@ impl Filler<'_> {
             | Outcome::Delta { .. }
             | Outcome::Batch { .. }
             | Outcome::Noted
+            | Outcome::Http(_)
             | Outcome::Called { .. }
             | Outcome::FateUnknown => self.settle(position, Err(FailureKind::WrongReply)),
         }

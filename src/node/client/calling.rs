@@ -109,6 +109,7 @@ impl Client {
             | Outcome::Full { .. }
             | Outcome::Delta { .. }
             | Outcome::Batch { .. }
+            | Outcome::Http(_)
             | Outcome::Noted
             | Outcome::NotFound
             | Outcome::UnknownSlot => match self.calls.get_mut(ticket).request.idempotent {

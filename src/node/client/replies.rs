@@ -130,6 +130,7 @@ impl Client {
             Outcome::NotFound
             | Outcome::Error { .. }
             | Outcome::UnknownSlot
+            | Outcome::Http(_)
             | Outcome::Called { .. }
             | Outcome::Batch { .. }
             | Outcome::Noted

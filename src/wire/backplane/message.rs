@@ -195,6 +195,11 @@ pub enum Message {
         /// The router's number for the request.
         request_id: u64,
     },
+    /// The server has taken an HTTP request, and wants its content. Version 4.
+    WantBody {
+        /// The router's number for the request.
+        request_id: u64,
+    },
 }
 
 impl Message {
@@ -226,6 +231,7 @@ impl Message {
             Self::Ping { .. } => FrameType::Ping,
             Self::Pong { .. } => FrameType::Pong,
             Self::Cancel { .. } => FrameType::Cancel,
+            Self::WantBody { .. } => FrameType::WantBody,
         }
     }
 

@@ -59,6 +59,7 @@ impl Message {
             | Self::Settled { round: number }
             | Self::Ping { number }
             | Self::Pong { number }
+            | Self::WantBody { request_id: number }
             | Self::Cancel { request_id: number } => put::varint(out, *number),
             Self::WhoHolds { query, client } => {
                 put::varint(out, *query);
@@ -166,6 +167,7 @@ impl Message {
             FrameType::Ping => Self::Ping { number: number(reader, "number")? },
             FrameType::Pong => Self::Pong { number: number(reader, "number")? },
             FrameType::Cancel => Self::Cancel { request_id: number(reader, "request id")? },
+            FrameType::WantBody => Self::WantBody { request_id: number(reader, "request id")? },
             other => {
                 let found = other as u64;
                 return Err(DecodeError::Unknown { what: "backplane frame type", found });

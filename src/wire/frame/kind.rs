@@ -16,6 +16,7 @@ pub enum FrameType {
     Batch = 0x11,
     Call = 0x12,
     Inventory = 0x13,
+    HttpRequest = 0x14,
 
     UseCached = 0x20,
     Full = 0x21,
@@ -28,6 +29,7 @@ pub enum FrameType {
     BatchReply = 0x28,
     CallReply = 0x29,
     Noted = 0x2a,
+    HttpReply = 0x2b,
 
     Body = 0x30,
 
@@ -59,13 +61,14 @@ pub enum FrameType {
     HandedOver = 0x5a,
     MirrorAck = 0x5b,
     Pulled = 0x5c,
+    WantBody = 0x5d,
 
     Gossip = 0x60,
 }
 
 impl FrameType {
     /// Every type, in the order of their numbers.
-    pub const ALL: [Self; 49] = {
+    pub const ALL: [Self; 52] = {
         use FrameType::*;
         [
             Hello,
@@ -76,6 +79,7 @@ impl FrameType {
             Batch,
             Call,
             Inventory,
+            HttpRequest,
             UseCached,
             Full,
             Delta,
@@ -87,6 +91,7 @@ impl FrameType {
             BatchReply,
             CallReply,
             Noted,
+            HttpReply,
             Body,
             ServerHello,
             ServerWelcome,
@@ -116,6 +121,7 @@ impl FrameType {
             HandedOver,
             MirrorAck,
             Pulled,
+            WantBody,
             Gossip,
         ]
     };

@@ -3,6 +3,7 @@
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_INLINE_BODY, MAX_PAYLOAD};
 use crate::wire::headers::MAX_HEADER_BLOCK;
+use crate::wire::http::HttpAnswer;
 use crate::wire::types::Tag;
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -109,6 +110,9 @@ impl BodyStart {
 
 /// Whether a reply announces a body on a stream of its own. Looks no further than it must.
 pub fn has_streamed_body(frame: &Frame) -> bool {
+    if frame.kind() == FrameType::HttpReply {
+        return HttpAnswer::peek_stream(frame).is_ok_and(|(has_stream, _)| has_stream);
+    }
     let body_kind = || {
         let mut reader = frame.payload();
         reader.varint("request id", MAX_VARINT)?;
@@ -134,9 +138,12 @@ pub fn has_streamed_body(frame: &Frame) -> bool {
     has_body && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
 }
 
-/// The version whose bytes a FULL reply announces on a stream of their own. `None` where they
+/// The version whose bytes a FULL or HTTP_REPLY announces on a stream of their own. `None` where they
 /// travel otherwise, or their version is only known at their end.
 pub fn streamed_tag(frame: &Frame) -> Option<Tag> {
+    if frame.kind() == FrameType::HttpReply {
+        return HttpAnswer::peek_stream(frame).ok()?.1;
+    }
     let read = || {
         let mut reader = frame.payload();
         reader.varint("request id", MAX_VARINT)?;

@@ -58,7 +58,7 @@ impl Call {
 }
 
 /// Reads a status, which is final.
-pub(super) fn decode_status(reader: &mut Reader) -> Result<u16, DecodeError> {
+pub(in crate::wire) fn decode_status(reader: &mut Reader) -> Result<u16, DecodeError> {
     let status = u16::from_be_bytes(reader.array("status")?);
     if (MIN_STATUS..=MAX_STATUS).contains(&status) {
         Ok(status)
@@ -68,9 +68,9 @@ pub(super) fn decode_status(reader: &mut Reader) -> Result<u16, DecodeError> {
 }
 
 /// Whether a request may be sent again when it is not known what became of it. A GET and a BATCH
-/// may; a CALL only if it says so. Its flags follow the request id.
+/// may; a CALL or HTTP_REQUEST only if it says so. Their flags follow the request id.
 pub fn is_idempotent(frame: &Frame) -> bool {
-    if frame.kind() != FrameType::Call {
+    if !matches!(frame.kind(), FrameType::Call | FrameType::HttpRequest) {
         return true;
     }
     let mut reader = frame.payload();

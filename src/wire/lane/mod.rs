@@ -11,6 +11,7 @@ pub use batch::{
     MAX_INVENTORY, SlotRange, Unchanged, UnchangedHash,
 };
 pub use body::{Body, BodyStart, has_streamed_body, streamed_tag};
+pub(in crate::wire) use call::decode_status;
 pub use call::{CALL_IDEMPOTENT, CALL_VERSION, Call, MAX_STATUS, MIN_STATUS, is_idempotent};
 pub use reply::{ErrorCode, Outcome, Reply};
 pub use request::{Get, MAX_SLOTS, Validator};

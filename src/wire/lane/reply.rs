@@ -7,6 +7,7 @@ use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
 use crate::wire::frame::{Frame, FrameType, MAX_ERROR_TEXT, MAX_PAYLOAD};
 use crate::wire::gather::MIN_SHARED;
 use crate::wire::headers::HeaderBlock;
+use crate::wire::http::HttpAnswer;
 use crate::wire::types::{Digest, Tag};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -76,6 +77,8 @@ pub enum Outcome {
         /// What came back, in the frame or on a stream of its own.
         body: Body,
     },
+    /// The answer to an HTTP request; routers answer native clients with it never. Version 4.
+    Http(HttpAnswer),
     /// The source has no such item.
     NotFound,
     /// The mirror does not know the slot: ask again with the key.
@@ -137,6 +140,7 @@ impl Outcome {
             | Self::Delta { body: Body::Inline(bytes), .. }
             | Self::Batch { rest: Body::Inline(bytes), .. }
             | Self::Called { body: Body::Inline(bytes), .. } => Some(bytes),
+            Self::Http(answer) => answer.inline_body(),
             _ => None,
         }
     }
@@ -150,6 +154,7 @@ impl Outcome {
             Self::Batch { .. } => FrameType::BatchReply,
             Self::Noted => FrameType::Noted,
             Self::Called { .. } => FrameType::CallReply,
+            Self::Http(_) => FrameType::HttpReply,
             Self::NotFound => FrameType::NotFound,
             Self::UnknownSlot => FrameType::UnknownSlot,
             Self::Busy { .. } => FrameType::Busy,
@@ -215,6 +220,7 @@ impl Reply {
                 headers.encode(out);
                 body.encode(out);
             }
+            Outcome::Http(answer) => answer.encode(out),
             Outcome::NotFound | Outcome::UnknownSlot | Outcome::FateUnknown | Outcome::Noted => {}
             Outcome::Busy { retry_after_ms } => put::varint(out, *retry_after_ms),
             Outcome::Error { code, text } => {
@@ -253,6 +259,7 @@ impl Reply {
                 headers: HeaderBlock::decode(&mut reader)?,
                 body: Body::decode_mirrored(&mut reader)?,
             },
+            FrameType::HttpReply => Outcome::Http(HttpAnswer::decode(&mut reader)?),
             FrameType::NotFound => Outcome::NotFound,
             FrameType::UnknownSlot => Outcome::UnknownSlot,
             FrameType::Busy => {
