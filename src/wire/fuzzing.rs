@@ -148,7 +148,8 @@ pub fn backplane(bytes: &[u8]) {
     survives(&frame, Message::decode, Message::encode);
 }
 
-/// Reads the payload of the hello of the backplane: there is no byte for the type.
+/// Reads the payload of the hello of the backplane, and of its answer: there is no byte for the
+/// type.
 pub fn backplane_hello(bytes: &[u8]) {
     if bytes.len() > MAX_BACKPLANE_PAYLOAD {
         return;
@@ -157,6 +158,9 @@ pub fn backplane_hello(bytes: &[u8]) {
     let frame = Frame::build(FrameType::ServerHello, MAX_BACKPLANE_PAYLOAD, build);
     let encode = |hello: &ServerHello| hello.encode(FrameType::ServerHello);
     survives(&frame, |f| ServerHello::decode(f.payload()), encode);
+    let frame = Frame::build(FrameType::ServerWelcome, MAX_BACKPLANE_PAYLOAD, build);
+    let encode = |welcome: &ServerHello| welcome.encode(FrameType::ServerWelcome);
+    survives(&frame, |f| ServerHello::decode_welcome(f.payload()), encode);
 }
 
 /// Reads the payload of GOSSIP: there is no byte for the type.

@@ -278,8 +278,16 @@ pub(crate) fn server_hello() -> BoxedStrategy<ServerHello> {
     let parts = (number(), number(), role(), name(), purpose, number(), number(), number());
     parts
         .prop_map(|(oldest, newest, role, name, purpose, incarnation, workers, worker)| {
-            ServerHello { oldest, newest, role, name, purpose, incarnation, workers, worker }
+            let pool = None;
+            ServerHello { oldest, newest, role, name, purpose, incarnation, workers, worker, pool }
         })
+        .boxed()
+}
+
+/// The answer to a hello.
+pub(crate) fn server_welcome() -> BoxedStrategy<ServerHello> {
+    (server_hello(), option::of(name()))
+        .prop_map(|(hello, pool)| ServerHello { pool, ..hello })
         .boxed()
 }
 
@@ -452,7 +460,6 @@ pub(crate) fn message() -> BoxedStrategy<Message> {
 
 /// Any frame that this version sends.
 pub(crate) fn frame() -> BoxedStrategy<Frame> {
-    let hellos = prop_oneof![Just(FrameType::ServerHello), Just(FrameType::ServerWelcome)];
     prop_oneof![
         hello().prop_map(|hello| hello.encode()),
         welcome().prop_map(|welcome| welcome.encode()),
@@ -465,7 +472,8 @@ pub(crate) fn frame() -> BoxedStrategy<Frame> {
         inventory().prop_map(|inventory| inventory.encode()),
         reply().prop_map(|reply| reply.encode()),
         body_start().prop_map(|start| start.encode()),
-        (server_hello(), hellos).prop_map(|(hello, kind)| hello.encode(kind)),
+        server_hello().prop_map(|hello| hello.encode(FrameType::ServerHello)),
+        server_welcome().prop_map(|hello| hello.encode(FrameType::ServerWelcome)),
         message().prop_map(|message| message.encode()),
         gossip().prop_map(|gossip| gossip.encode()),
     ]

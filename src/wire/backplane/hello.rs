@@ -5,6 +5,9 @@ use crate::wire::frame::{Frame, FrameType, MAX_BACKPLANE_PAYLOAD};
 use crate::wire::types::Name;
 use bytes::BufMut;
 
+/// The first version of the protocol in which a server says which pool it is of.
+pub const POOL_SINCE: u64 = 4;
+
 /// What a member of the backplane is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -64,11 +67,18 @@ pub struct ServerHello {
     pub workers: u64,
     /// Which of them opened, or answers, this connection.
     pub worker: u64,
+    /// The pool that a server is of. Only SERVER_WELCOME has it, and only where both sides speak
+    /// [`POOL_SINCE`]: who dials does not know yet what the other side can read.
+    pub pool: Option<Name>,
 }
 
 impl ServerHello {
     /// Writes the frame: SERVER_HELLO from the side that dials, SERVER_WELCOME from the other.
+    ///
+    /// # Panics
+    /// If a SERVER_HELLO is to have a pool.
     pub fn encode(&self, kind: FrameType) -> Frame {
+        assert!(self.pool.is_none() || kind == FrameType::ServerWelcome, "a {kind:?} has no pool");
         Frame::build(kind, MAX_BACKPLANE_PAYLOAD, |out| {
             put::varint(out, self.oldest);
             put::varint(out, self.newest);
@@ -78,15 +88,34 @@ impl ServerHello {
             put::varint(out, self.incarnation);
             put::varint(out, self.workers);
             put::varint(out, self.worker);
+            if let Some(pool) = &self.pool {
+                pool.encode(out);
+            }
         })
     }
 
-    /// Reads the frame's payload.
+    /// Reads the payload of a SERVER_HELLO.
     pub fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
+        let hello = Self::decode_common(&mut reader)?;
+        reader.finish("hello")?;
+        Ok(hello)
+    }
+
+    /// Reads the payload of a SERVER_WELCOME.
+    pub fn decode_welcome(mut reader: Reader) -> Result<Self, DecodeError> {
+        let mut welcome = Self::decode_common(&mut reader)?;
+        if reader.remaining() > 0 {
+            welcome.pool = Some(Name::decode(&mut reader)?);
+        }
+        reader.finish("hello")?;
+        Ok(welcome)
+    }
+
+    fn decode_common(reader: &mut Reader) -> Result<Self, DecodeError> {
         let oldest = reader.varint("oldest version", MAX_VARINT)?;
         let newest = reader.varint("newest version", MAX_VARINT)?;
-        let role = Role::decode(&mut reader)?;
-        let name = Name::decode(&mut reader)?;
+        let role = Role::decode(reader)?;
+        let name = Name::decode(reader)?;
         let purpose = match reader.byte("purpose")? {
             0 => Purpose::Frames,
             1 => Purpose::Bodies,
@@ -96,7 +125,7 @@ impl ServerHello {
         let incarnation = reader.varint("incarnation", MAX_VARINT)?;
         let workers = reader.varint("workers", MAX_VARINT)?;
         let worker = reader.varint("worker", MAX_VARINT)?;
-        reader.finish("hello")?;
-        Ok(Self { oldest, newest, role, name, purpose, incarnation, workers, worker })
+        let pool = None;
+        Ok(Self { oldest, newest, role, name, purpose, incarnation, workers, worker, pool })
     }
 }

@@ -13,7 +13,7 @@ pub use gossip::{
     GOSSIP_SINCE, Gossip, GossipKind, GossipState, MAX_GOSSIP, MAX_GOSSIP_UPDATES, MemberId,
     MemberUpdate,
 };
-pub use hello::{Purpose, Role, ServerHello};
+pub use hello::{POOL_SINCE, Purpose, Role, ServerHello};
 pub use holds::{Holding, Holds};
 pub use message::{MAX_PULLED, Message, PULL_VERSION};
 pub use payload::{gather_reply, use_cached_frame};

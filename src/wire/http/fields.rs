@@ -4,6 +4,7 @@
 //! reference, and looking for one of them a scan of a few hundred bytes.
 
 use crate::wire::codec::{DecodeError, Reader, put};
+use crate::wire::headers::{HeaderBlock, HeaderName};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 
@@ -85,16 +86,23 @@ impl Fields {
 
     /// All fields, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.iter_bytes().map_while(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+    }
+
+    /// All fields, in order, with their names as bytes: who looks for some of them need not have
+    /// every name checked for being text.
+    pub fn iter_bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut reader = Reader::copying(&self.0);
         std::iter::from_fn(move || {
-            let name = reader.text("field name", MAX_FIELD_NAME).ok()?;
+            let name = reader.slice("field name", MAX_FIELD_NAME).ok()?;
             Some((name, reader.slice("field value", MAX_FIELDS_BYTES).ok()?))
         })
     }
 
     /// The values of one field, in order; `name` in lower case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(found, _)| *found == name).map(|(_, value)| value)
+        let name = name.as_bytes();
+        self.iter_bytes().filter(move |(found, _)| *found == name).map(|(_, value)| value)
     }
 
     /// The first value of a field; `name` in lower case.
@@ -107,6 +115,14 @@ impl Fields {
         let mut all = self.all(name);
         let value = all.next().filter(|_| all.next().is_none())?;
         std::str::from_utf8(value).ok()
+    }
+
+    /// Those that belong to a version, as native clients get them. What does not fit is left out.
+    pub fn header_block(&self) -> HeaderBlock {
+        let named = HeaderName::ALL.into_iter();
+        let pairs = named.filter_map(|name| Some((name, self.only(name.as_str())?)));
+        let fit = pairs.filter(|pair| HeaderBlock::new([*pair]).is_ok());
+        HeaderBlock::new(fit).unwrap_or_default()
     }
 
     /// Whether a field is there; `name` in lower case.
@@ -131,9 +147,52 @@ pub struct FieldsBuilder {
 }
 
 impl FieldsBuilder {
+    /// Starts with room for so many bytes of names and values, at most [`MAX_FIELDS_BYTES`].
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { out: BytesMut::with_capacity(bytes.min(MAX_FIELDS_BYTES)), count: 0 }
+    }
+
     /// Starts with the fields there are.
     pub fn from_fields(fields: &Fields) -> Self {
         Self { out: BytesMut::from(fields.0.as_ref()), count: fields.iter().count() }
+    }
+
+    /// Adds all fields of another message whose names are wanted, as they are.
+    ///
+    /// # Errors
+    /// One field or byte too many. What was added before stays.
+    pub fn extend(
+        &mut self,
+        fields: &Fields,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), DecodeError> {
+        let mut reader = Reader::copying(&fields.0);
+        while reader.remaining() > 0 {
+            let rest = reader.as_slice();
+            let name = reader.text("field name", MAX_FIELD_NAME)?;
+            reader.skip("field value", MAX_FIELDS_BYTES)?;
+            if is_wanted(name) {
+                let size = rest.len() - reader.remaining();
+                self.check_room(1, size)?;
+                self.out.extend_from_slice(&rest[..size]);
+                self.count += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether so many more fields, of so many bytes in all, may be added.
+    fn check_room(&self, fields: usize, bytes: usize) -> Result<(), DecodeError> {
+        if self.count + fields > MAX_FIELDS {
+            let (found, limit) = ((self.count + fields) as u64, MAX_FIELDS as u64);
+            return Err(DecodeError::AboveLimit { what: "count of fields", found, limit });
+        }
+        let total = self.out.len() + bytes;
+        if total > MAX_FIELDS_BYTES {
+            let (found, limit) = (total as u64, MAX_FIELDS_BYTES as u64);
+            return Err(DecodeError::AboveLimit { what: "fields", found, limit });
+        }
+        Ok(())
     }
 
     /// Adds a field; white space around its value is left out.
@@ -144,16 +203,8 @@ impl FieldsBuilder {
         check_name(name.as_bytes())?;
         let value = value.trim_ascii();
         check_value(value)?;
-        if self.count == MAX_FIELDS {
-            let (found, limit) = (self.count as u64 + 1, MAX_FIELDS as u64);
-            return Err(DecodeError::AboveLimit { what: "count of fields", found, limit });
-        }
         let sizes = [name.len(), value.len()].map(|size| put::varint_size(size as u64) + size);
-        let total = self.out.len() + sizes[0] + sizes[1];
-        if total > MAX_FIELDS_BYTES {
-            let (found, limit) = (total as u64, MAX_FIELDS_BYTES as u64);
-            return Err(DecodeError::AboveLimit { what: "fields", found, limit });
-        }
+        self.check_room(1, sizes[0] + sizes[1])?;
         put::bytes(&mut self.out, name.as_bytes(), MAX_FIELD_NAME);
         put::bytes(&mut self.out, value, MAX_FIELDS_BYTES);
         self.count += 1;
@@ -171,26 +222,44 @@ fn check_name(name: &[u8]) -> Result<(), DecodeError> {
     if name.is_empty() || name.len() > MAX_FIELD_NAME {
         return wrong("it must have 1 to 256 bytes");
     }
-    if name.iter().any(u8::is_ascii_uppercase) {
-        return wrong("it has an upper-case letter");
-    }
     if !name.iter().all(|byte| is_token_byte(*byte)) {
         return wrong("it has a character that no field name has");
+    }
+    if name.iter().any(u8::is_ascii_uppercase) {
+        return wrong("it has an upper-case letter");
     }
     Ok(())
 }
 
-/// Whether a byte may stand in a token: a method, or the name of a field.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// Whether a byte may stand in a token (RFC 9110, section 5.6.2): a method, or the name of a field.
+pub fn is_token_byte(byte: u8) -> bool {
+    TOKEN_BYTES[usize::from(byte)]
 }
+
+/// A table, as every byte of every name of every message is looked up.
+const TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let sign = matches!(
+            byte as u8,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        table[byte] = sign || (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 fn check_value(value: &[u8]) -> Result<(), DecodeError> {
     let wrong = |why| Err(DecodeError::Invalid { what: "field value", why });
-    if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+    // Without a way out in the middle, so that many bytes are looked at together.
+    let is_control = |byte: &u8| ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f);
+    if value.iter().fold(false, |found, byte| found | is_control(byte)) {
         return wrong("it has a control character");
     }
-    if value.trim_ascii().len() != value.len() {
+    let is_space = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+    if is_space(value.first()) || is_space(value.last()) {
         return wrong("it begins or ends with white space");
     }
     Ok(())
@@ -224,6 +293,13 @@ mod tests {
         }
         builder.push("name", b" \t a\tb\xff ").unwrap();
         assert_eq!(builder.finish().first("name"), Some(&b"a\tb\xff"[..]));
+    }
+
+    #[test]
+    fn a_token_has_the_bytes_of_the_rfc() {
+        let expected =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        assert!((0..=255).all(|byte| is_token_byte(byte) == expected(byte)));
     }
 
     #[test]

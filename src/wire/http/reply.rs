@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, MAX_FIELDS_BYTES};
 use crate::wire::codec::{DecodeError, MAX_VARINT, Reader, put};
-use crate::wire::frame::{Frame, MAX_INLINE_BODY, MAX_PAYLOAD};
+use crate::wire::frame::{Frame, FrameType, MAX_INLINE_BODY, MAX_PAYLOAD};
 use crate::wire::lane::{MAX_STATUS, MIN_STATUS, decode_status};
 use crate::wire::types::Tag;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -124,6 +124,13 @@ impl HttpAnswer {
             kind => (matches!(kind, BODY_STREAM | BODY_OPEN), None),
         })
     }
+}
+
+/// The status of the answer in a frame, if it is one.
+pub fn http_status(frame: &Frame) -> Option<u16> {
+    let mut reader = (frame.kind() == FrameType::HttpReply).then(|| frame.payload())?;
+    reader.varint("request id", MAX_VARINT).ok()?;
+    Some(u16::from_be_bytes(reader.array("status").ok()?))
 }
 
 #[cfg(test)]

@@ -138,8 +138,8 @@ pub fn has_streamed_body(frame: &Frame) -> bool {
     has_body && body_kind().is_ok_and(|kind| matches!(kind, BODY_STREAM | BODY_UNMIRRORED))
 }
 
-/// The version whose bytes a FULL or HTTP_REPLY announces on a stream of their own. `None` where they
-/// travel otherwise, or their version is only known at their end.
+/// The version whose bytes a FULL or HTTP_REPLY announces on a stream of their own. `None` where
+/// they travel otherwise, or their version is only known at their end.
 pub fn streamed_tag(frame: &Frame) -> Option<Tag> {
     if frame.kind() == FrameType::HttpReply {
         return HttpAnswer::peek_stream(frame).ok()?.1;

@@ -134,6 +134,18 @@ impl Key {
         Ok(Self(bytes))
     }
 
+    /// A name for one variant of the item, which differs by what else a request says. No client can
+    /// ask for it: keys that come over the wire have no control characters.
+    pub fn variant(&self, variant: &[u8; 16]) -> Self {
+        let mut name = Vec::with_capacity(self.0.len() + 33);
+        name.extend_from_slice(&self.0);
+        name.push(b'\n');
+        for byte in variant {
+            name.extend_from_slice(&[b'a' + (byte >> 4), b'a' + (byte & 15)]);
+        }
+        Self(name.into())
+    }
+
     /// The same key in memory of its own: for what is kept for long, when this one is a slice of a
     /// frame.
     pub fn detached(&self) -> Self {
