@@ -11,7 +11,6 @@ pub mod cluster;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod h3;
-#[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "cli")]
 mod load;
