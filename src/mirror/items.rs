@@ -8,7 +8,7 @@
 
 use super::clock::Clock;
 use super::payloads::Payloads;
-use super::{Freshness, Known, Version};
+use super::{Freshness, Known, Response, Version};
 use crate::wire::{Digest, Key, Tag, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -33,7 +33,10 @@ struct Item {
 impl Item {
     fn cost(&self) -> usize {
         let stamp = self.known.stamp().map_or(0, Bytes::len);
-        self.key.as_bytes().len() + self.known.headers().as_bytes().len() + stamp + OVERHEAD
+        let response = self.known.response();
+        let response = response.map_or(0, |it| it.fields.as_bytes().len() + size_of::<Response>());
+        let headers = self.known.headers().as_bytes().len();
+        self.key.as_bytes().len() + headers + stamp + response + OVERHEAD
     }
 }
 
@@ -97,6 +100,18 @@ impl Items {
         {
             (item.fresh_until, item.freshness) = (asked_at + freshness.lasts(), freshness);
         }
+    }
+
+    /// The same, where the source has said something new of the version.
+    pub fn renew_as(&mut self, key: &Key, known: Arc<Known>, asked_at: Time, freshness: Freshness) {
+        let Some(place) = self.places.get(key).copied() else {
+            return;
+        };
+        let item = self.items.touch(place);
+        self.known_bytes -= item.cost();
+        item.known = known;
+        self.known_bytes += item.cost();
+        (item.fresh_until, item.freshness) = (asked_at + freshness.lasts(), freshness);
     }
 
     /// Puts a version under its key, and makes room for it. `freshness` is what the source said of

@@ -6,6 +6,7 @@
 
 mod arena;
 mod clock;
+pub mod codings;
 mod decision;
 pub mod delta;
 mod deltas;
@@ -13,14 +14,17 @@ mod freshness;
 pub mod fuzzing;
 mod interner;
 mod items;
+mod makings;
 mod payloads;
 mod store;
 mod version;
 
 pub use arena::{Arena, MAX_PAYLOAD};
+pub use codings::{Coded, CodedForm, Coding, Codings};
 pub use decision::{Verdict, decide};
 pub use deltas::{Deltas, Difference, Pair};
 pub use freshness::{Freshness, Lease};
 pub use items::Items;
+pub use makings::{Making, Makings, Size};
 pub use store::{Held, Mirror, Store};
-pub use version::{Known, Version};
+pub use version::{Known, Response, Version};

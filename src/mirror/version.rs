@@ -1,5 +1,7 @@
 //! One immutable state of an item.
 
+use crate::http::cache::Storage;
+use crate::wire::http::Fields;
 use crate::wire::types::fingerprint;
 use crate::wire::{Fingerprint, HeaderBlock};
 use bytes::Bytes;
@@ -13,6 +15,18 @@ pub struct Known {
     fingerprint: Fingerprint,
     shareable: bool,
     stamp: Option<Bytes>,
+    response: Option<Arc<Response>>,
+}
+
+/// What an HTTP origin said with a version, beside its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The final status.
+    pub status: u16,
+    /// Its fields as HTTP clients are to get them, but for `age` and `date`.
+    pub fields: Fields,
+    /// For how long it may be given to whom, and how old it is.
+    pub storage: Storage,
 }
 
 impl Known {
@@ -35,6 +49,16 @@ impl Known {
     pub fn stamp(&self) -> Option<&Bytes> {
         self.stamp.as_ref()
     }
+
+    /// What an HTTP origin said with it, if it came from one by HTTP.
+    pub fn response(&self) -> Option<&Arc<Response>> {
+        self.response.as_ref()
+    }
+
+    /// The same version, with what its origin says of it now.
+    pub fn with_response(&self, response: Arc<Response>) -> Self {
+        Self { response: Some(response), ..self.clone() }
+    }
 }
 
 /// One immutable state of an item: header block and bytes, and what identifies them.
@@ -53,7 +77,7 @@ impl Version {
 
     /// The same with a fingerprint that was computed while the bytes were read.
     pub fn with_fingerprint(headers: HeaderBlock, body: Bytes, fingerprint: Fingerprint) -> Self {
-        let known = Known { headers, fingerprint, shareable: true, stamp: None };
+        let known = Known { headers, fingerprint, shareable: true, stamp: None, response: None };
         Self { known: Arc::new(known), body }
     }
 
@@ -67,6 +91,12 @@ impl Version {
     /// something to the source. Without it the source is asked for the whole item each time.
     pub fn with_stamp(mut self, stamp: Bytes) -> Self {
         Arc::make_mut(&mut self.known).stamp = Some(stamp);
+        self
+    }
+
+    /// Adds what an HTTP origin said with it.
+    pub fn with_response(mut self, response: Arc<Response>) -> Self {
+        Arc::make_mut(&mut self.known).response = Some(response);
         self
     }
 
