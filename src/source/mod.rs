@@ -1,10 +1,12 @@
-//! Where items come from: a directory, the built-in sample, or your own [`Source`].
+//! Where items come from: a directory, an HTTP origin, the built-in sample, or your own [`Source`].
 #![forbid(unsafe_code)]
 // A shell: the clock, files and locks that the pure core must not touch are what it is for.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[cfg(unix)]
 mod directory;
+mod exchange;
+mod origin;
 mod sample;
 
 use crate::wire::{HeaderBlock, Key};
@@ -13,10 +15,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use crate::config::{OriginUrl, OriginUrlError};
 pub use crate::mirror::{Freshness, Known, Lease, Version};
 pub use crate::node::server::{CallRequest, CallResponse};
 #[cfg(unix)]
 pub use directory::{Directory, DirectoryOptions, OpenError};
+pub use exchange::{
+    BodyPieces, ExchangeAnswer, ExchangeError, ExchangeRequest, OutgoingBody, Piece, WholeBody,
+};
+pub use origin::{Origin, OriginOptions};
 pub use sample::Sample;
 
 /// Items by key. Asked for every request (freshness `always`), unless it says with an answer that
@@ -53,6 +60,27 @@ pub trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Result<CallResponse, SourceError>> + Send {
         let _ = request;
         async { Err(SourceError::Refused("this source takes no calls".to_owned())) }
+    }
+
+    /// Whether HTTP requests are passed on to it by [`exchange`](Self::exchange): all those that
+    /// cannot be answered from what is known.
+    fn is_http(&self) -> bool {
+        false
+    }
+
+    /// Does what an HTTP request asks for, of whatever method. The answer is ready with its head;
+    /// its content follows while that of the request may still be coming.
+    ///
+    /// A request that is not idempotent comes at most once. Dropping the future, or the content of
+    /// the answer before its end, gives the request up.
+    ///
+    /// Unless you say otherwise, requests are refused.
+    fn exchange(
+        &self,
+        request: ExchangeRequest,
+    ) -> impl Future<Output = Result<ExchangeAnswer, ExchangeError>> + Send {
+        let _ = request;
+        async { Err(ExchangeError::Refused("this source takes no HTTP requests".to_owned())) }
     }
 }
 
@@ -137,6 +165,15 @@ pub trait ErasedSource: Send + Sync + 'static {
         &self,
         request: CallRequest,
     ) -> Pin<Box<dyn Future<Output = Result<CallResponse, SourceError>> + Send + '_>>;
+
+    /// As [`Source::is_http`].
+    fn is_http(&self) -> bool;
+
+    /// As [`Source::exchange`].
+    fn exchange(
+        &self,
+        request: ExchangeRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<ExchangeAnswer, ExchangeError>> + Send + '_>>;
 }
 
 impl<S: Source> ErasedSource for S {
@@ -153,5 +190,16 @@ impl<S: Source> ErasedSource for S {
         request: CallRequest,
     ) -> Pin<Box<dyn Future<Output = Result<CallResponse, SourceError>> + Send + '_>> {
         Box::pin(Source::call(self, request))
+    }
+
+    fn is_http(&self) -> bool {
+        Source::is_http(self)
+    }
+
+    fn exchange(
+        &self,
+        request: ExchangeRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<ExchangeAnswer, ExchangeError>> + Send + '_>> {
+        Box::pin(Source::exchange(self, request))
     }
 }
