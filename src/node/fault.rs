@@ -37,6 +37,12 @@ pub enum Fault {
     DeltaFromMirror,
     /// A primary keeps an inventory from the alternate.
     UntoldInventory,
+    /// A router goes on with a request that was taken back.
+    KeepsCancelled,
+    /// A server answers any condition with 304.
+    BlindCondition,
+    /// A POST is sent again when its server is lost.
+    ResentPost,
 }
 
 /// Which mistake to make, if any.

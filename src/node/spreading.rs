@@ -2,7 +2,7 @@
 //! time.
 
 use super::Planted;
-use super::router::{self, Router, RouterConfig};
+use super::router::{self, PoolConfig, Router, RouterConfig};
 use super::server::{self, ClientRole, Link, Retrieved, Server, ServerConfig};
 use crate::assign::ServerIndex;
 use crate::cluster::{Count, Policy, Tally};
@@ -43,6 +43,7 @@ fn server(number: usize, threshold: u64, capacity: u64) -> (Name, Arc<Tally>, Se
         threshold,
         capacity,
         slots: 8,
+        passes_http: false,
         client_idle_timeout: Duration::from_secs(3600),
         rebuild_batch: 256,
         memory: 1 << 20,
@@ -56,9 +57,12 @@ fn server(number: usize, threshold: u64, capacity: u64) -> (Name, Arc<Tally>, Se
 
 fn router(seed: u8, policy: Policy) -> Router {
     let config = RouterConfig {
-        pool: Name::new("default").expect("a name"),
-        policy,
-        limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
+        pools: vec![PoolConfig {
+            name: Name::new("default").expect("a name"),
+            policy,
+            limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
+            request_timeout: None,
+        }],
         versions: Versions::ALL,
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
@@ -92,7 +96,8 @@ impl World {
         let now = world.now;
         let names: Vec<_> = world.servers.iter().map(|(name, ..)| name.clone()).collect();
         for (router, indices) in &mut world.routers {
-            let up = |name| router.handle_server_up(now, name, 1, VERSION).expect("a place");
+            let up =
+                |name| router.handle_server_up(now, (name, None), 1, VERSION).expect("a place");
             *indices = names.iter().map(up).collect();
         }
         for place in 0..names.len() {

@@ -96,14 +96,16 @@ impl Router {
 
     /// A body broke off at its server when so many bytes had been passed on since
     /// [`Router::handle_body`]; the client's stream is still open.
-    pub fn handle_body_broken(&mut self, now: Time, request_id: u64, passed: u64) {
+    /// Whether anybody still waits for it.
+    pub fn handle_body_broken(&mut self, now: Time, request_id: u64, passed: u64) -> bool {
         let Some(mut request) = self.requests.remove(request_id) else {
-            return;
+            return false;
         };
         if let Some(body) = &mut request.body {
             body.passed += passed;
         }
         self.resume_elsewhere(now, request);
+        true
     }
 
     /// The server of a body is gone, or does not send it to its end.

@@ -4,14 +4,15 @@
 //! is made primary in the next term and asked to take over. When that cannot be asked either, all
 //! servers are asked who holds the client, before it is assigned afresh.
 
+use super::pools::Pool;
 use super::requests::version_of;
-use super::{Request, Router, Stage};
+use super::{PoolIndex, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How};
 use crate::wire::lane::{BATCH_VERSION, ErrorCode, Outcome};
 use crate::wire::session::OLDEST_VERSION;
-use crate::wire::{ClientId, Time};
+use crate::wire::{ClientId, FrameType, Time};
 use rand::Rng;
 
 /// How often one request may be sent, at the most, before its client is told that nobody answers.
@@ -30,10 +31,11 @@ impl Router {
         }
         let mut entry = self.entry_of(now, &request);
         let primary = entry.map(Entry::primary);
+        let pool = self.session_pool(request.session);
         let resolved = self.resolutions.is_empty() || !self.resolutions.contains_key(&client);
-        if resolved && primary.is_some_and(|primary| self.servers.is_usable(primary)) {
+        if resolved && primary.is_some_and(|primary| self.can_serve(pool, primary)) {
             // The usual case: nothing to settle.
-        } else if resolved && self.settle_on_usable(now, client, entry) {
+        } else if resolved && self.settle_on_usable(now, (client, pool), entry) {
             entry = self.assignments.find(&client);
         } else {
             return self.wait(request);
@@ -66,7 +68,7 @@ impl Router {
         if let Some(entry) = found {
             session.entry = found;
             if entry.title() == Title::Known && session.told != found {
-                self.announce(now, request.client, Some(request.lane));
+                self.announce(now, request.client, Some((request.session, request.lane)));
             }
             return found;
         }
@@ -94,7 +96,7 @@ impl Router {
         let inner = request.frame.clone();
         let takes_deltas = self.may_send_delta(&request, entry.primary());
         let resume = request.body.as_ref().and_then(|body| body.resume());
-        let number = self.requests.insert(request);
+        let number = self.keep(request);
         let forward = Forward {
             request_id: number,
             client,
@@ -125,21 +127,26 @@ impl Router {
 
     pub(super) fn wait(&mut self, mut request: Request) {
         request.stage = Stage::Waiting;
-        let number = self.requests.insert(request);
+        let number = self.keep(request);
         self.waiting.insert(number);
     }
 
     /// Makes sure that the client's primary can be asked, by takeover if need be. `false` if that
     /// has to wait.
-    fn settle_on_usable(&mut self, now: Time, client: ClientId, entry: Option<Entry>) -> bool {
+    fn settle_on_usable(
+        &mut self,
+        now: Time,
+        (client, pool): (ClientId, PoolIndex),
+        entry: Option<Entry>,
+    ) -> bool {
         let Some(entry) = entry else {
             return true;
         };
         match entry.alternate() {
-            Some(alternate) if self.servers.is_usable(alternate) => {
+            Some(alternate) if self.can_serve(pool, alternate) => {
                 self.take_over(client, alternate, entry)
             }
-            _ => self.resolve(now, client),
+            _ => self.resolve(now, client, pool),
         }
     }
 
@@ -176,14 +183,18 @@ impl Router {
                 self.assignments.add_former(client, &name);
             }
         }
-        let name = self.assignments.name(to).clone();
-        self.board.count_sent(&name);
+        self.count_sent(to);
         self.assignments.set(client, new);
     }
 
     /// Sends a request again. One that is not idempotent is sent at most once.
     pub(super) fn dispatch_again(&mut self, now: Time, request: Request) {
-        if request.idempotent || self.config.planted.is(Fault::ResentCall) {
+        let resent = |fault| self.config.planted.is(fault);
+        let planted = match request.frame.kind() {
+            FrameType::HttpRequest => resent(Fault::ResentPost),
+            _ => resent(Fault::ResentCall),
+        };
+        if request.idempotent || planted {
             self.dispatch(now, request);
         } else {
             self.answer_unavailable(request, "its server was lost".to_owned());
@@ -221,30 +232,31 @@ impl Router {
             .collect();
         for number in late {
             if let Some(request) = self.requests.remove(number) {
-                let limit = self.config.request_timeout.as_millis();
+                let pool = self.session_pool(request.session);
+                let limit = self.request_timeout(pool).as_millis();
                 let text = format!("no server answered within {limit} ms: try again");
                 self.answer_unavailable(request, text);
             }
         }
     }
 
-    /// Chooses a server for a new client by the pool's policy, and counts the client for it.
-    pub(super) fn choose_primary(&mut self) -> Option<ServerIndex> {
+    /// Chooses a server for a new client of a pool by its policy, and counts the client for it.
+    pub(super) fn choose_primary(&mut self, pool: PoolIndex) -> Option<ServerIndex> {
         // Another worker may choose at the same moment; then the turn is another one's.
         let mut chosen = None;
         for _ in 0..crate::assign::MAX_SERVERS {
             let shared = self.assignments.shared();
-            let last = shared.last_given();
+            let last = shared.last_given(pool);
             let after = last.map(|last| shared.names.name(last));
             let draw = self.rng.next_u64();
-            let name = self.board.choose_primary(self.config.policy, after, draw)?;
+            let Pool { config, board } = self.pools.get(pool);
+            let name = board.choose_primary(config.policy, after, draw)?;
             chosen = shared.names.find(name);
-            if chosen.is_none_or(|next| shared.give(last, next)) {
+            if chosen.is_none_or(|next| shared.give(pool, last, next)) {
                 break;
             }
         }
-        let name = self.assignments.name(chosen?).clone();
-        self.board.count_sent(&name);
+        self.count_sent(chosen?);
         chosen
     }
 }

@@ -10,7 +10,7 @@
 //! network. And time in which this router itself stood still is nobody's silence.
 
 use super::servers::{HealthState, Server};
-use super::{Output, Router, Stage, hedge};
+use super::{CannotLink, Output, PoolIndex, Router, Stage, hedge};
 use crate::assign::ServerIndex;
 use crate::wire::backplane::Message;
 use crate::wire::{Name, Time};
@@ -75,23 +75,27 @@ impl Server {
 }
 
 impl Router {
-    /// The connections to all workers of a server were made, and its name is known. Returns by what
-    /// number it is called from now on; `None` if there are more servers than can be told apart.
-    /// `version` is what all of the connections speak.
+    /// The connections to all workers of a server were made, and its name is known, and its pool if
+    /// it says so. Returns by what number it is called from now on. `version` is what all of the
+    /// connections speak.
+    ///
+    /// # Errors
+    /// The router has no use for the server, and nothing has changed.
     pub fn handle_server_up(
         &mut self,
         now: Time,
-        name: &Name,
+        (name, pool): (&Name, Option<&Name>),
         workers: u64,
         version: u64,
-    ) -> Option<ServerIndex> {
-        let server = self.assignments.shared().names.add(name)?;
-        self.servers.link(server, workers, version, now);
-        self.board.set_reachable(name, true);
+    ) -> Result<ServerIndex, CannotLink> {
+        let pool = self.pool_named(pool)?;
+        let server = self.assignments.shared().names.add(name).ok_or(CannotLink::TooMany)?;
+        self.servers.link(server, pool, (workers, version), now);
+        self.place_in_pool(name, pool);
         self.due = self.due.min(now + ASK_SOON);
         self.admit_waiting(now);
         self.dispatch_waiting(now, None);
-        Some(server)
+        Ok(server)
     }
 
     /// A connection to a server is gone, and what was sent over it lately may be lost.
@@ -110,7 +114,7 @@ impl Router {
             self.was_late = true;
             let pulses = self.servers.iter_mut().flat_map(|(_, server)| &mut server.pulses);
             pulses.for_each(|pulse| pulse.excuse(late));
-            self.board.excuse(late);
+            self.pools.excuse(late);
             self.due = now + READING;
             return;
         }
@@ -131,7 +135,7 @@ impl Router {
     /// What need not be looked at often.
     fn turn_slowly(&mut self, now: Time) {
         self.servers.iter_mut().for_each(|(_, server)| server.times.refresh());
-        self.board.expire(now);
+        self.pools.expire(now);
         self.expire_resolutions(now);
         self.expire_requests(now);
         self.dispatch_waiting(now, None);
@@ -213,9 +217,10 @@ impl Router {
         }
     }
 
-    /// Servers that can be asked.
-    pub(super) fn usable_servers(&self) -> impl Iterator<Item = ServerIndex> {
-        let usable = self.servers.iter().filter(|(_, known)| known.state != HealthState::Down);
+    /// Servers of a pool that can be asked.
+    pub(super) fn usable_servers(&self, pool: PoolIndex) -> impl Iterator<Item = ServerIndex> {
+        let all = self.servers.iter().filter(move |(_, known)| known.pool == pool);
+        let usable = all.filter(|(_, known)| known.state != HealthState::Down);
         usable.map(|(server, _)| server)
     }
 
@@ -245,8 +250,7 @@ impl Router {
             known.state = HealthState::Suspect;
             known.alive_since = now;
             self.due = self.due.min(now + ASK_SOON);
-            let name = self.assignments.name(server).clone();
-            self.board.set_reachable(&name, true);
+            self.set_reachable(server, true);
             self.dispatch_waiting(now, None);
         }
     }
@@ -284,8 +288,7 @@ impl Router {
 
     /// Sends what a lost server was asked elsewhere.
     pub(super) fn lose_server(&mut self, now: Time, lost: ServerIndex) {
-        let name = self.assignments.name(lost).clone();
-        self.board.set_reachable(&name, false);
+        self.set_reachable(lost, false);
         let hedged: Vec<_> = self
             .requests
             .iter()

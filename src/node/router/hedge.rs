@@ -10,6 +10,7 @@ use super::{HealthState, Request, Router, Stage};
 use crate::assign::{Entry, ServerIndex};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How};
+use crate::wire::http::http_status;
 use crate::wire::{Frame, FrameType, Time};
 use std::time::Duration;
 
@@ -148,12 +149,17 @@ impl Router {
             return None;
         }
         let alternate = current.alternate().filter(|server| self.servers.is_healthy(*server))?;
+        let alternate = Some(alternate).filter(|server| self.can_be_asked(request, *server))?;
         Some((current, alternate))
     }
 
     /// Whether a standby's reply may stand for the primary's. One that says that the standby does
     /// not know, cannot, or will not, may not.
     pub(super) fn is_real_answer(reply: &Frame) -> bool {
+        let by_gateway = |status| (500..600).contains(&status);
+        if http_status(reply).is_some_and(by_gateway) {
+            return false;
+        }
         matches!(
             reply.kind(),
             FrameType::UseCached
@@ -162,6 +168,7 @@ impl Router {
                 | FrameType::BatchReply
                 | FrameType::NotFound
                 | FrameType::CallReply
+                | FrameType::HttpReply
         )
     }
 

@@ -5,8 +5,10 @@
 //! - `dispatch`: where a request goes now, and the takeover when that server is gone;
 //! - `replies`: what servers answer;
 //! - `bodies`: bodies on their way, and how they go on when their server is lost;
+//! - `pools`: which servers are for whom;
 //! - `health`, `pulse`: which servers can be asked;
 //! - `hedge`, `answer_times`: which requests are sent to the alternate as well, and when;
+//! - `http`: clients that speak HTTP;
 //! - `resolve`: asking all servers who holds a client.
 
 mod answer_times;
@@ -16,6 +18,8 @@ mod dispatch;
 mod gone;
 mod health;
 mod hedge;
+mod http;
+mod pools;
 mod pulse;
 mod replies;
 mod requests;
@@ -30,7 +34,7 @@ mod tests;
 mod tokens;
 
 use crate::assign::{Entry, ServerIndex};
-use crate::cluster::{Board, Policy};
+use crate::cluster::Policy;
 use crate::node::Planted;
 use crate::node::slots::Slots;
 use crate::wire::session::{CloseCode, Limits, Versions};
@@ -38,6 +42,7 @@ use crate::wire::token::TokenKeys;
 use crate::wire::{ClientId, Frame, Name, Time};
 use assignments::Assignments;
 use bodies::Body;
+use pools::Pools;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use resolve::Resolution;
@@ -48,6 +53,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bodies::{BodyRoute, BodyVerdict};
+pub use http::HTTP_LANE;
+pub use pools::MAX_POOLS;
 pub use servers::HealthState;
 pub use shared::Shared;
 pub use view::{Counters, ReplyCounters, RouterView, ServerRow};
@@ -55,13 +62,9 @@ pub use view::{Counters, ReplyCounters, RouterView, ServerRow};
 /// What a router is told about itself.
 #[derive(Clone, Debug)]
 pub struct RouterConfig {
-    /// The one pool it serves.
-    pub pool: Name,
-    /// How a new client gets its server.
-    pub policy: Policy,
-    /// What clients may do.
-    pub limits: Limits,
-    /// How long a request may go unanswered.
+    /// The pools it serves; at least one, at most [`MAX_POOLS`], each with a name of its own.
+    pub pools: Vec<PoolConfig>,
+    /// How long a request may go unanswered, where its pool does not say otherwise.
     pub request_timeout: Duration,
     /// How long a token is good for.
     pub token_lifetime: Duration,
@@ -71,6 +74,34 @@ pub struct RouterConfig {
     pub seed: [u8; 32],
     /// A mistake to make, in tests of the simulator.
     pub planted: Planted,
+}
+
+/// What a router is told about one of its pools. A client is of one pool, and no server of another
+/// one ever serves it.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// What it is called.
+    pub name: Name,
+    /// How a new client gets its server.
+    pub policy: Policy,
+    /// What clients may do.
+    pub limits: Limits,
+    /// How long a request may go unanswered.
+    pub request_timeout: Option<Duration>,
+}
+
+/// A pool, by its place in the configuration of its router.
+pub type PoolIndex = usize;
+
+/// Why a router has no use for a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotLink {
+    /// It is of a pool that the router does not have.
+    #[error("it is of the pool {0}, which this router does not have")]
+    NoSuchPool(Name),
+    /// No more can be told apart.
+    #[error("there are more servers than a router can tell apart")]
+    TooMany,
 }
 
 /// Unanswered requests of all clients of one worker; more are answered BUSY.
@@ -131,6 +162,19 @@ pub enum Output {
     Relink {
         /// Which.
         server: ServerIndex,
+    },
+    /// Send the content of an HTTP request to the server that has taken it.
+    SendContent {
+        /// Whose.
+        session: SessionId,
+        /// The front's number for the request.
+        inner_id: u64,
+        /// Which server.
+        server: ServerIndex,
+        /// Which of its workers.
+        worker: u64,
+        /// The number under which the server knows the request.
+        number: u64,
     },
     /// Close a session's connection.
     CloseSession {
@@ -203,7 +247,7 @@ pub struct Router {
     renewals: Vec<ClientId>,
     rng: StdRng,
     assignments: Assignments,
-    board: Board,
+    pools: Pools,
     servers: Servers,
     sessions: Slots<Session>,
     /// Sessions that wait for a server.
@@ -232,11 +276,11 @@ impl Router {
     pub fn new(config: RouterConfig, keys: TokenKeys, shared: Arc<Shared>) -> Self {
         Self {
             rng: StdRng::from_seed(config.seed),
+            pools: Pools::new(config.pools.clone()),
             config,
             keys,
             renewals: Vec::new(),
             assignments: Assignments::new(shared),
-            board: Board::default(),
             servers: Servers::default(),
             sessions: Slots::default(),
             queue: BTreeSet::new(),

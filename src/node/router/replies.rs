@@ -1,9 +1,9 @@
 //! What servers answer.
 
-use super::{LaneId, Output, Request, Router, Stage};
+use super::{LaneId, Output, Request, Router, SessionId, Stage};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
-use crate::wire::backplane::{Message, UseCachedBy};
+use crate::wire::backplane::{Message, Status, UseCachedBy};
 use crate::wire::lane::has_streamed_body;
 use crate::wire::session::Assigned;
 use crate::wire::{Assignment, ClientId, Frame, FrameType, Name, Time};
@@ -56,13 +56,10 @@ impl Router {
                 self.learn(now, client, &assignment, None);
             }
             Message::Status(status) if status.name == *self.assignments.name(from) => {
-                let name = status.name.clone();
-                let was_ready = self.board.member(&name).is_some_and(|member| member.is_ready());
-                self.board.take(now, status);
-                if !was_ready && self.board.member(&name).is_some_and(|member| member.is_ready()) {
-                    self.admit_waiting(now);
-                    self.dispatch_waiting(now, None);
-                }
+                self.handle_status(now, from, status);
+            }
+            Message::WantBody { request_id } => {
+                self.handle_want_body(now, from, worker, request_id)
             }
             Message::Holds { query, client, holds } => {
                 self.handle_holds(now, from, query, client, holds);
@@ -72,13 +69,26 @@ impl Router {
         }
     }
 
+    fn handle_status(&mut self, now: Time, from: ServerIndex, status: Status) {
+        let Some(pool) = self.servers.get(from).map(|known| known.pool) else {
+            return;
+        };
+        let is_ready = |router: &Self| router.member(from).is_some_and(|member| member.is_ready());
+        let was_ready = is_ready(self);
+        self.pools.get_mut(pool).board.take(now, status);
+        if !was_ready && is_ready(self) {
+            self.admit_waiting(now);
+            self.dispatch_waiting(now, None);
+        }
+    }
+
     /// Whether a server is the client's primary, as far as is known: it may hand the client over.
     fn is_primary(&self, server: ServerIndex, client: &ClientId) -> bool {
         self.assignments.find(client).is_some_and(|known| known.primary() == server)
     }
 
     /// The request with this number, if `from` is the server that was asked.
-    fn asked(&self, request_id: u64, from: ServerIndex) -> Option<&Request> {
+    pub(super) fn asked(&self, request_id: u64, from: ServerIndex) -> Option<&Request> {
         let asked =
             |stage: &Stage| matches!(stage, Stage::Asked { entry, .. } if entry.primary() == from);
         self.requests.get(request_id).filter(|request| asked(&request.stage))
@@ -103,12 +113,12 @@ impl Router {
             (request.client, (request.session, request.lane), request.idempotent);
         let (asked_at, resumed) = (request.asked_at, request.body.is_some());
         // A call takes as long as it takes: that says nothing of the server.
-        let is_call = request.frame.kind() == FrameType::Call;
+        let is_call = is_call(request);
         if let Some(known) = self.servers.get_mut(from).filter(|_| !is_call) {
             known.times.take(now.since(asked_at));
         }
         if let Some(assignment) = assignment {
-            self.learn(now, client, &assignment, Some(to.1));
+            self.learn(now, client, &assignment, Some(to));
         }
         let current = self.assignments.find(&client);
         let serving = current.filter(|current| current.primary() == from);
@@ -148,7 +158,7 @@ impl Router {
         }
         // The primary takes at least so long.
         let waited = now.since(request.asked_at);
-        let is_call = request.frame.kind() == FrameType::Call;
+        let is_call = is_call(request);
         if let Some(primary) = self.servers.get_mut(entry.primary()).filter(|_| !is_call) {
             primary.times.take(waited);
         }
@@ -184,7 +194,7 @@ impl Router {
         now: Time,
         client: ClientId,
         assignment: &Assignment,
-        lane: Option<LaneId>,
+        to: Option<(SessionId, LaneId)>,
     ) {
         let Some(entry) = self.assignments.pack(assignment, Title::Known) else {
             return;
@@ -196,14 +206,20 @@ impl Router {
             self.assignments.raise(client, entry)
         };
         if taken {
-            self.announce(now, client, lane);
+            self.announce(now, client, to);
         }
     }
 
-    /// Gives the client its new token: on `lane`, ahead of the reply that made it necessary, or on
-    /// the session's first stream.
-    pub(super) fn announce(&mut self, now: Time, client: ClientId, lane: Option<LaneId>) {
-        let Some(session) = self.session_of.get(&client).copied() else {
+    /// Gives the client its new token: on the lane of the request that is answered next, ahead of
+    /// its reply, or on the first stream of the client's newest session.
+    pub(super) fn announce(
+        &mut self,
+        now: Time,
+        client: ClientId,
+        to: Option<(SessionId, LaneId)>,
+    ) {
+        let asking = to.map(|(session, _)| session);
+        let Some(session) = asking.or_else(|| self.session_of.get(&client).copied()) else {
             return;
         };
         let Some(entry) = self.assignments.find(&client) else {
@@ -212,10 +228,11 @@ impl Router {
         if let Some(known) = self.sessions.get_mut(session.0) {
             known.told = Some(entry.with_title(Title::Known));
         }
-        let token = self.seal(now, client, entry);
+        let pool = self.session_pool(session);
+        let token = self.seal(now, (client, pool), entry);
         let frame = Assigned { token, assignment: self.assignments.spell(entry) }.encode();
-        self.outputs.push_back(match lane {
-            Some(lane) => Output::ToLane { session, lane, frame },
+        self.outputs.push_back(match to {
+            Some((session, lane)) => Output::ToLane { session, lane, frame },
             None => Output::ToSession { session, frame },
         });
     }
@@ -234,16 +251,17 @@ impl Router {
             return;
         };
         if let Some(known) = known.filter(|known| known.primary() != self.assignments.name(from)) {
-            self.learn(now, client, &known, Some(request.lane));
+            self.learn(now, client, &known, Some((request.session, request.lane)));
         }
+        let pool = self.session_pool(request.session);
         let current = self.assignments.find(&client);
         if let Some(current) = current.filter(|current| self.same_epoch(*current, asked)) {
             match current.alternate() {
-                Some(alternate) if alternate != from && self.servers.is_usable(alternate) => {
+                Some(alternate) if alternate != from && self.can_serve(pool, alternate) => {
                     self.take_over(client, alternate, current);
                 }
                 _ => {
-                    self.resolve(now, client);
+                    self.resolve(now, client, pool);
                 }
             }
         }
@@ -256,11 +274,12 @@ impl Router {
         let Stage::Asked { entry: asked, .. } = request.stage else {
             return;
         };
+        let pool = self.session_pool(request.session);
         let current = self.assignments.find(&client);
         if let Some(current) = current.filter(|current| self.same_epoch(*current, asked)) {
             let to = self.assignments.shared().names.find(to);
-            let second = to.filter(|to| self.servers.is_usable(*to));
-            if let Some(second) = second.or_else(|| self.choose_primary()) {
+            let second = to.filter(|to| self.can_serve(pool, *to));
+            if let Some(second) = second.or_else(|| self.choose_primary(pool)) {
                 self.reassign(client, second, current, Title::HandedOn);
             }
         }
@@ -286,5 +305,14 @@ impl Router {
         } else {
             self.dispatch_elsewhere(now, request);
         }
+    }
+}
+
+/// Whether a request is executed, and takes as long as that takes.
+fn is_call(request: &Request) -> bool {
+    match request.frame.kind() {
+        FrameType::Call => true,
+        FrameType::HttpRequest => !request.idempotent,
+        _ => false,
     }
 }

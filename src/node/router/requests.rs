@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
+use crate::wire::http::HTTP_VERSION;
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
 use crate::wire::session::{CloseCode, OLDEST_VERSION};
 use crate::wire::{Frame, FrameType, Time};
@@ -15,16 +16,22 @@ impl Router {
         let Some(client) = self.sessions.get(session.0).and_then(Session::client) else {
             return;
         };
-        let request = matches!(
-            frame.kind(),
-            FrameType::Get | FrameType::Batch | FrameType::Call | FrameType::Inventory
-        );
+        let request = match frame.kind() {
+            FrameType::Get | FrameType::Batch | FrameType::Call | FrameType::Inventory => {
+                !self.is_http(session)
+            }
+            // Made by our own front; nobody else may say who a client is and whom it asks.
+            FrameType::HttpRequest => self.is_http(session),
+            _ => false,
+        };
         let (true, Ok(_)) = (request, frame.request_id()) else {
             let reason = format!("a {:?} frame is no request", frame.kind());
             return self.close(now, session, CloseCode::ProtocolViolation, reason);
         };
         let idempotent = lane::is_idempotent(&frame);
-        let deadline = now + self.config.request_timeout;
+        let pool = self.session_pool(session);
+        let deadline = now + self.request_timeout(pool);
+        let most = self.pools.get(pool).config.limits.in_flight;
         let Some(known) = self.sessions.get_mut(session.0) else {
             return;
         };
@@ -43,7 +50,7 @@ impl Router {
             body: None,
         };
         let full = self.requests.len() >= MAX_REQUESTS;
-        if full || known.in_flight > self.config.limits.in_flight {
+        if full || known.in_flight > most {
             let outcome = Outcome::Busy { retry_after_ms: TOO_MANY_RETRY_MS };
             return self.answer(request, outcome);
         }
@@ -82,6 +89,9 @@ impl Router {
     pub(super) fn end(&mut self, request: &Request) {
         if let Some(session) = self.sessions.get_mut(request.session.0) {
             session.in_flight -= 1;
+            if let Some(current) = &mut session.http {
+                current.remove(request.inner_id());
+            }
         }
     }
 }
@@ -91,6 +101,7 @@ pub(super) fn version_of(kind: FrameType) -> u64 {
     match kind {
         FrameType::Call => lane::CALL_VERSION,
         FrameType::Batch | FrameType::Inventory => lane::BATCH_VERSION,
+        FrameType::HttpRequest => HTTP_VERSION,
         _ => OLDEST_VERSION,
     }
 }

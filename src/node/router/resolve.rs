@@ -1,6 +1,6 @@
-//! Asking all servers who holds a client, before it is assigned afresh.
+//! Asking all servers of its pool who holds a client, before it is assigned afresh.
 
-use super::Router;
+use super::{PoolIndex, Router};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::wire::backplane::{Holding, Holds, Message};
 use crate::wire::{Assignment, ClientId, Epoch, Time};
@@ -13,10 +13,12 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long after its links were lost a server is not taken for gone for good.
 const REDIAL_GRACE: Duration = Duration::from_millis(500);
 
-/// A question to all servers about one client.
+/// A question to all servers of a pool about one client.
 #[derive(Debug)]
 pub(super) struct Resolution {
     query: u64,
+    /// The client's: nobody else is asked.
+    pool: PoolIndex,
     until: Time,
     awaited: BTreeSet<ServerIndex>,
     best: Option<(ServerIndex, Holding)>,
@@ -28,8 +30,8 @@ pub(super) struct Resolution {
 
 impl Router {
     /// Asks who holds the client. `false`: whatever waits for it has to wait.
-    pub(super) fn resolve(&mut self, now: Time, client: ClientId) -> bool {
-        let usable: BTreeSet<_> = self.usable_servers().collect();
+    pub(super) fn resolve(&mut self, now: Time, client: ClientId, pool: PoolIndex) -> bool {
+        let usable: BTreeSet<_> = self.usable_servers(pool).collect();
         if self.resolutions.contains_key(&client) || usable.is_empty() {
             return false;
         }
@@ -38,8 +40,8 @@ impl Router {
             self.send_to_owner(*server, &client, Message::WhoHolds { query, client }.encode());
         }
         let until = now + RESOLVE_TIMEOUT;
-        let resolution =
-            Resolution { query, until, awaited: usable, best: None, released: None, heard: false };
+        let (awaited, best, released, heard) = (usable, None, None, false);
+        let resolution = Resolution { query, pool, until, awaited, best, released, heard };
         self.resolutions.insert(client, resolution);
         false
     }
@@ -113,6 +115,7 @@ impl Router {
         let Some(current) = self.assignments.find(&client) else {
             return;
         };
+        let pool = resolution.pool;
         let held = resolution.best.and_then(|(holder, holding)| {
             let entry = self.assignments.pack(&holding.assignment, Title::Known)?;
             Some((holder, holding.as_primary, entry))
@@ -126,7 +129,7 @@ impl Router {
                 self.assignments.set(client, held);
                 self.announce(now, client, None);
             }
-            Some((holder, _, held)) if self.servers.is_usable(holder) => {
+            Some((holder, _, held)) if self.can_serve(pool, holder) => {
                 let newest = higher(held, known);
                 self.note_former(client, held.primary());
                 self.note_former(client, current.primary());
@@ -135,7 +138,7 @@ impl Router {
             // It is asked again when a server is linked, or in a moment.
             _ if self.may_come_back(now, current) => return,
             _ => {
-                if let Some(to) = self.choose_primary() {
+                if let Some(to) = self.choose_primary(pool) {
                     self.note_former(client, current.primary());
                     self.reassign(client, to, known, Title::Assign);
                 }

@@ -1,5 +1,6 @@
 //! What a router knows of the life of each server, by its place in the table's list of names.
 
+use super::PoolIndex;
 use super::answer_times::AnswerTimes;
 use super::pulse::{Pulse, RoundTrip};
 use crate::assign::ServerIndex;
@@ -26,6 +27,8 @@ pub(super) struct Server {
     /// When there last were none any more.
     pub(super) lost_at: Time,
     pub(super) state: HealthState,
+    /// The pool that it is of.
+    pub(super) pool: PoolIndex,
     /// The protocol version that is spoken with it.
     pub(super) version: u64,
     /// Since when it has shown signs of life again, while it is suspect.
@@ -91,12 +94,13 @@ impl Outstanding {
 }
 
 impl Server {
-    fn new(workers: u64, version: u64, now: Time) -> Self {
+    fn new(pool: PoolIndex, workers: u64, version: u64, now: Time) -> Self {
         let workers = usize::try_from(workers.max(1)).unwrap_or(1);
         Self {
             linked: true,
             lost_at: Time::default(),
             state: HealthState::Healthy,
+            pool,
             version,
             alive_since: now,
             pulses: (0..workers).map(|_| Pulse::new(now)).collect(),
@@ -117,12 +121,18 @@ impl Server {
 pub(super) struct Servers(Vec<Option<Server>>);
 
 impl Servers {
-    /// A server's connections were made.
-    pub(super) fn link(&mut self, server: ServerIndex, workers: u64, version: u64, now: Time) {
+    /// A server's connections were made: to so many workers, which speak this version.
+    pub(super) fn link(
+        &mut self,
+        server: ServerIndex,
+        pool: PoolIndex,
+        (workers, version): (u64, u64),
+        now: Time,
+    ) {
         if self.0.len() <= server.get() {
             self.0.resize_with(server.get() + 1, || None);
         }
-        self.0[server.get()] = Some(Server::new(workers, version, now));
+        self.0[server.get()] = Some(Server::new(pool, workers, version, now));
     }
 
     pub(super) fn get(&self, server: ServerIndex) -> Option<&Server> {

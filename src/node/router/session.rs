@@ -1,6 +1,7 @@
 //! A client's arrival, its token, its requests.
 
-use super::{Output, Router, SessionId};
+use super::http::Current;
+use super::{Output, PoolIndex, Router, SessionId};
 use crate::assign::{Entry, ServerIndex, Title};
 use crate::node::Fault;
 use crate::wire::session::{CloseCode, GoawayReason, Hello, Ping, Welcome};
@@ -16,6 +17,8 @@ pub(super) const DEPARTED_MEMORY: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) state: SessionState,
+    /// The pool that it is of.
+    pub(super) pool: PoolIndex,
     pub(super) in_flight: u64,
     /// The version of the protocol that it was welcomed in.
     pub(super) version: u64,
@@ -23,6 +26,8 @@ pub(super) struct Session {
     pub(super) entry: Option<Entry>,
     /// What the client was told last, as a known entry.
     pub(super) told: Option<Entry>,
+    /// Of a client that speaks HTTP: its requests.
+    pub(super) http: Option<Box<Current>>,
     /// Later sessions of a client have higher ones, on whichever worker.
     admission: u64,
 }
@@ -47,16 +52,23 @@ impl Session {
 }
 
 impl Router {
-    /// A client connected. Returns by what number it is called from now on.
+    /// A client connected that is of the first pool unless it names another one. Returns by what
+    /// number it is called from now on.
     pub fn handle_connected(&mut self) -> SessionId {
+        self.handle_connected_for(0)
+    }
+
+    /// A client connected that is of this pool unless it names another one.
+    pub fn handle_connected_for(&mut self, pool: PoolIndex) -> SessionId {
         let state = SessionState::New;
-        let (in_flight, version, entry, told, admission) = (0, 0, None, None, 0);
-        let session = Session { state, in_flight, version, entry, told, admission };
+        let (in_flight, version, entry, told, http, admission) = (0, 0, None, None, None, 0);
+        let session = Session { state, pool, in_flight, version, entry, told, http, admission };
         SessionId(self.sessions.insert(session))
     }
 
     /// A client's connection is gone; its answers are no longer wanted.
     pub fn handle_disconnected(&mut self, now: Time, session: SessionId) {
+        self.cancel_all(session);
         self.forget_session(now, session);
     }
 
@@ -126,21 +138,27 @@ impl Router {
             let reason = format!("versions {oldest} to {newest} are offered, {spoken} spoken");
             return self.close(now, session, CloseCode::NotWelcome, reason);
         }
-        if let Some(pool) = hello.pool.as_ref().filter(|pool| **pool != self.config.pool) {
-            let reason = format!("there is no pool {pool}");
-            return self.close(now, session, CloseCode::NotWelcome, reason);
+        if let Some(name) = &hello.pool {
+            let Some(pool) = self.pools.find(name) else {
+                let reason = format!("there is no pool {name}");
+                return self.close(now, session, CloseCode::NotWelcome, reason);
+            };
+            if let Some(known) = self.sessions.get_mut(session.0) {
+                known.pool = pool;
+            }
         }
         self.admit(now, session, hello);
     }
 
     /// Welcomes a client, or lets it wait until there is a server.
-    fn admit(&mut self, now: Time, session: SessionId, hello: Hello) {
+    pub(super) fn admit(&mut self, now: Time, session: SessionId, hello: Hello) {
         let ours = self.config.versions;
         let version = ours.common(hello.oldest, hello.newest).unwrap_or(ours.newest);
+        let pool = self.session_pool(session);
         // A token that is not good any more is no fault of the client's: it becomes a fresh one.
         let token = hello.token.as_ref().and_then(|sealed| {
             let token = self.keys.open(sealed, now.as_secs()).ok()?;
-            (token.pool == self.config.pool).then_some(token)
+            (token.pool == self.pools.get(pool).config.name).then_some(token)
         });
         let client = match token {
             Some(token) => {
@@ -152,10 +170,12 @@ impl Router {
                 self.assignments.forget_fresh(&token.client);
                 token.client
             }
-            None => match self.choose_primary().and_then(|primary| self.assign_fresh(primary)) {
-                Some(client) => client,
-                None => return self.wait_for_server(now, session, hello),
-            },
+            None => {
+                match self.choose_primary(pool).and_then(|primary| self.assign_fresh(primary)) {
+                    Some(client) => client,
+                    None => return self.wait_for_server(now, session, hello),
+                }
+            }
         };
         self.supersede(now, client, session);
         let Some(entry) = self.assignments.find(&client) else {
@@ -169,25 +189,25 @@ impl Router {
             known.admission = admission;
             known.version = version;
         }
-        if hello.token.is_some() {
+        if hello.token.is_some() && !self.is_http(session) {
             self.outputs.push_back(Output::Admitted { client, admission });
         }
         let welcome = Welcome {
             version,
             client,
-            token: self.seal(now, client, entry),
+            token: self.seal(now, (client, pool), entry),
             assignment: self.assignments.spell(entry),
-            limits: self.config.limits,
+            limits: self.pools.get(pool).config.limits,
         };
         self.outputs.push_back(Output::ToSession { session, frame: welcome.encode() });
         self.outputs.push_back(Output::Welcomed { session });
     }
 
     fn wait_for_server(&mut self, now: Time, session: SessionId, hello: Hello) {
+        let until = now + self.request_timeout(self.session_pool(session));
         if let Some(known) = self.sessions.get_mut(session.0) {
             // Since when it has waited stays as it was.
             if !matches!(known.state, SessionState::Waiting { .. }) {
-                let until = now + self.config.request_timeout;
                 known.state = SessionState::Waiting { hello, until };
             }
             self.queue.insert(session);
@@ -202,9 +222,10 @@ impl Router {
         Some(client)
     }
 
-    /// One live session a client: the newer one wins.
+    /// One live session a client: the newer one wins. One that speaks HTTP may have several.
     fn supersede(&mut self, now: Time, client: ClientId, session: SessionId) {
-        if let Some(old) = self.session_of.insert(client, session).filter(|old| *old != session) {
+        let old = self.session_of.insert(client, session).filter(|old| *old != session);
+        if let Some(old) = old.filter(|old| !self.is_http(*old) && !self.is_http(session)) {
             self.close_superseded(now, old);
         }
     }
@@ -214,7 +235,8 @@ impl Router {
         let Some(session) = self.session_of.get(&client).copied() else {
             return;
         };
-        if self.sessions.get(session.0).is_some_and(|known| known.admission < admission) {
+        let is_older = |known: &Session| known.admission < admission && known.http.is_none();
+        if self.sessions.get(session.0).is_some_and(is_older) {
             self.close_superseded(now, session);
         }
     }
@@ -248,11 +270,16 @@ impl Router {
         self.outputs.push_back(Output::CloseSession { session, code, reason });
     }
 
-    pub(super) fn seal(&mut self, now: Time, client: ClientId, entry: Entry) -> bytes::Bytes {
+    pub(super) fn seal(
+        &mut self,
+        now: Time,
+        (client, pool): (ClientId, PoolIndex),
+        entry: Entry,
+    ) -> bytes::Bytes {
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
         let expires_s = (now + self.config.token_lifetime).as_secs();
-        let pool = self.config.pool.clone();
+        let pool = self.pools.get(pool).config.name.clone();
         let assignment = self.assignments.spell(entry);
         self.keys.seal(&Token { client, pool, assignment, expires_s }, nonce)
     }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 mod calls;
 mod failing;
+mod http;
+mod pools;
 
 const LANE: LaneId = 1;
 
@@ -33,23 +35,45 @@ fn workers() -> [Router; 2] {
 }
 
 fn worker(seed: u8, shared: &Arc<Shared>) -> Router {
-    let config = RouterConfig {
-        pool: name("default"),
-        policy: Policy::Next,
-        limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
+    Router::new(worker_config(seed), TokenKeys::new(&[[7; 32]]), Arc::clone(shared))
+}
+
+fn worker_config(seed: u8) -> RouterConfig {
+    RouterConfig {
+        pools: vec![PoolConfig {
+            name: name("default"),
+            policy: Policy::Next,
+            limits: Limits { slots: 8, in_flight: 8, max_item: 1 << 20 },
+            request_timeout: None,
+        }],
         request_timeout: Duration::from_secs(3),
         token_lifetime: Duration::from_secs(3600),
         versions: Versions::ALL,
         seed: [seed; 32],
         planted: Planted::default(),
-    };
-    Router::new(config, TokenKeys::new(&[[7; 32]]), Arc::clone(shared))
+    }
 }
 
 /// Links a worker to all workers of a server, which says that it is ready.
 fn link(router: &mut Router, server: &str, workers: u64) -> ServerIndex {
-    let index = router.handle_server_up(now(0), &name(server), workers, VERSION).expect("a place");
-    let status = Status {
+    link_to(router, (server, None), workers)
+}
+
+/// The same for a server that says of which pool it is.
+fn link_to(
+    router: &mut Router,
+    (server, pool): (&str, Option<&Name>),
+    workers: u64,
+) -> ServerIndex {
+    let index =
+        router.handle_server_up(now(0), (&name(server), pool), workers, VERSION).expect("a place");
+    router.handle_server_message(now(0), index, 0, Message::Status(status(server)));
+    index
+}
+
+/// A server that is ready says so.
+fn status(server: &str) -> Status {
+    Status {
         name: name(server),
         incarnation: 1,
         sequence: 1,
@@ -64,9 +88,7 @@ fn link(router: &mut Router, server: &str, workers: u64) -> ServerIndex {
         released_clients: 0,
         pid: 2,
         admin: String::new(),
-    };
-    router.handle_server_message(now(0), index, 0, Message::Status(status));
-    index
+    }
 }
 
 fn outputs(router: &mut Router) -> Vec<Output> {

@@ -1,5 +1,6 @@
 //! What a router shows of itself.
 
+use super::pools::Pool;
 use super::{HealthState, Router, SessionId};
 use crate::assign::Title;
 use crate::wire::backplane::{Status, UseCachedBy};
@@ -100,6 +101,8 @@ impl Counters {
 pub struct ServerRow {
     /// Which.
     pub name: Name,
+    /// The pool that it is of.
+    pub pool: Name,
     /// What the router thinks of it.
     pub health: HealthState,
     /// The protocol version that is spoken with it.
@@ -119,6 +122,8 @@ pub struct RouterView {
     pub sessions: usize,
     /// Requests that are not answered yet.
     pub requests: usize,
+    /// The same, as the sessions count them.
+    pub in_flight: u64,
     /// What it did.
     pub counters: Counters,
     /// Replies that went to clients.
@@ -146,18 +151,27 @@ impl ReplyCounters {
 
 impl RouterView {
     /// Adds the numbers of another worker of the same router. A server is as well as the worker
-    /// says that thinks worst of it.
+    /// says that thinks worst of it, and one that has not met it thinks worse than any.
     pub fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
         self.requests += other.requests;
+        self.in_flight += other.in_flight;
         self.counters.add(&other.counters);
         self.replies.add(&other.replies);
-        for theirs in &other.servers {
-            match self.servers.iter_mut().find(|ours| ours.name == theirs.name) {
-                Some(ours) => ours.health = ours.health.max(theirs.health),
-                None => self.servers.push(theirs.clone()),
+        for ours in &mut self.servers {
+            let theirs = other.servers.iter().find(|theirs| theirs.name == ours.name);
+            ours.health = theirs.map_or(HealthState::Down, |it| ours.health.max(it.health));
+            if theirs.is_none_or(|it| it.status.is_none()) {
+                ours.status = None;
             }
         }
+        for theirs in &other.servers {
+            if self.servers.iter().all(|ours| ours.name != theirs.name) {
+                let (health, status) = (HealthState::Down, None);
+                self.servers.push(ServerRow { health, status, ..theirs.clone() });
+            }
+        }
+        self.servers.sort_by(|one, other| one.name.cmp(&other.name));
     }
 }
 
@@ -166,8 +180,9 @@ impl Router {
     pub fn view(&self) -> RouterView {
         let row = |(server, known): (_, &super::servers::Server)| {
             let name = self.assignments.name(server).clone();
-            let status = self.board.member(&name).and_then(|member| member.status.clone());
-            ServerRow { name, health: known.state, version: known.version, status }
+            let status = self.member(server).and_then(|member| member.status.clone());
+            let pool = self.pools.get(known.pool).config.name.clone();
+            ServerRow { name, pool, health: known.state, version: known.version, status }
         };
         let mut servers: Vec<_> = self.servers.iter().map(row).collect();
         servers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -176,6 +191,7 @@ impl Router {
             clients: self.assignments.len(),
             sessions: self.session_of.len(),
             requests: self.requests.len(),
+            in_flight: self.sessions.iter().map(|(_, session)| session.in_flight).sum(),
             counters: self.counters,
             replies: self.replies,
         }
@@ -186,9 +202,10 @@ impl Router {
         self.sessions.get(session.0)?.client()
     }
 
-    /// Whether a client that comes now would be served.
-    pub fn is_ready(&self) -> bool {
-        self.board.members().any(|(_, member)| member.is_ready())
+    /// Of each pool, whether a client that comes now would be served.
+    pub fn ready_pools(&self) -> Vec<(Name, bool)> {
+        let is_ready = |pool: &Pool| pool.board.members().any(|(_, member)| member.is_ready());
+        self.pools.iter().map(|pool| (pool.config.name.clone(), is_ready(pool))).collect()
     }
 
     /// Who services a client, as far as this router knows.

@@ -114,7 +114,7 @@ impl Server {
         self.send_body(pending, body.slice(offset as usize..), offset);
     }
 
-    fn send_body(&mut self, pending: &Pending, rest: Bytes, offset: u64) {
+    pub(super) fn send_body(&mut self, pending: &Pending, rest: Bytes, offset: u64) {
         self.outputs.push_back(Output::SendBody {
             to: pending.link.clone(),
             request_id: pending.request_id,
@@ -151,7 +151,8 @@ impl Server {
     /// No version came for a slot: its key, which may be new, is still to be known at the
     /// alternate.
     pub(super) fn replicate_binding(&mut self, pending: &Pending) {
-        let record = self.clients.get(&pending.client).filter(|_| !pending.standby);
+        let mirrored = !pending.standby && pending.http.is_none();
+        let record = self.clients.get(&pending.client).filter(|_| mirrored);
         let held = record.and_then(|record| self.store.held(&record.mirror, pending.slot));
         if held.is_some_and(|held| held.key == &pending.key && held.version.is_none()) {
             self.replicate(&pending.client, pending.slot, &pending.key, None);

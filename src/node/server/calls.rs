@@ -5,13 +5,17 @@
 //! answered in any case, also when the client was taken over meanwhile: a refusal would let the
 //! router have it executed once more.
 
+use super::http::{fields_of, told};
+use super::pending::Pending;
 use super::serve::malformed;
 use super::{CallRequest, CallResponse, Called, Link, Output, Server};
 use crate::node::Fault;
 use crate::wire::backplane::{Forward, How};
 use crate::wire::frame::MAX_INLINE_BODY;
+use crate::wire::http::{HttpAnswer, HttpBody};
 use crate::wire::lane::{Body, Call, ErrorCode, MAX_STATUS, MIN_STATUS, Outcome, Reply};
 use crate::wire::{ClientId, Time};
+use bytes::Bytes;
 
 /// A call that the source executes.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(super) struct PendingCall {
     asked: Option<(u64, u64)>,
     /// The client's own number.
     inner_id: u64,
+    /// It came by HTTP, and is answered so.
+    by_http: bool,
 }
 
 impl Server {
@@ -51,12 +57,23 @@ impl Server {
             // A hedge is a second execution.
             return self.refuse_ownership(link, forward);
         }
-        self.counters.calls += 1;
-        let pending = PendingCall { link: link.clone(), request_id, client, asked, inner_id };
-        let ticket = self.calls.insert(pending) as u64;
+        let link = link.clone();
+        let pending = PendingCall { link, request_id, client, asked, inner_id, by_http: false };
         let Call { key, headers, body, idempotent, .. } = call;
-        let request = Box::new(CallRequest { key, headers, body, idempotent });
-        self.outputs.push_back(Output::Call { ticket, request });
+        self.give_call(pending, CallRequest { key, headers, body, idempotent });
+    }
+
+    /// The same for a POST.
+    pub(super) fn begin_call(&mut self, pending: Pending, request: CallRequest) {
+        let Pending { link, request_id, client, asked, inner_id, .. } = pending;
+        let pending = PendingCall { link, request_id, client, asked, inner_id, by_http: true };
+        self.give_call(pending, request);
+    }
+
+    fn give_call(&mut self, pending: PendingCall, request: CallRequest) {
+        self.counters.calls += 1;
+        let ticket = self.calls.insert(pending) as u64;
+        self.outputs.push_back(Output::Call { ticket, request: Box::new(request) });
     }
 
     /// The source has executed a call, or could not.
@@ -66,11 +83,12 @@ impl Server {
             return;
         };
         let (outcome, streamed) = match called {
+            called if pending.by_http => answer_by_http(called),
             Called::Answered(response) => answer(response),
             Called::Refused(text) => (Outcome::error(ErrorCode::Refused, text), None),
             Called::Failed(text) => (Outcome::error(ErrorCode::Source, text), None),
         };
-        let PendingCall { link, request_id, client, asked, inner_id } = pending;
+        let PendingCall { link, request_id, client, asked, inner_id, .. } = pending;
         let reply = Reply { request_id: inner_id, outcome };
         self.send_reply(&link, (request_id, &client, asked), reply, None);
         if let Some(body) = streamed {
@@ -80,8 +98,28 @@ impl Server {
     }
 }
 
+/// The same in HTTP's words.
+fn answer_by_http(called: Called) -> (Outcome, Option<Bytes>) {
+    let CallResponse { status, headers, body } = match called {
+        Called::Answered(response) => response,
+        Called::Refused(text) => return (told(405, &text), None),
+        Called::Failed(text) => return (told(502, &text), None),
+    };
+    if !(MIN_STATUS..=MAX_STATUS).contains(&status) {
+        return (told(502, &format!("the source answered with status {status}")), None);
+    }
+    let fields = fields_of(&headers);
+    let length = body.len() as u64;
+    if body.len() <= HttpAnswer::room_inline(&fields) {
+        let body = HttpBody::Inline(body);
+        return (Outcome::Http(HttpAnswer { status, fields, body }), None);
+    }
+    let announced = HttpBody::Stream { length, tag: None };
+    (Outcome::Http(HttpAnswer { status, fields, body: announced }), Some(body))
+}
+
 /// What a response is on the wire, and the bytes that go on a stream of their own.
-fn answer(response: CallResponse) -> (Outcome, Option<bytes::Bytes>) {
+fn answer(response: CallResponse) -> (Outcome, Option<Bytes>) {
     let CallResponse { status, headers, body } = response;
     if !(MIN_STATUS..=MAX_STATUS).contains(&status) {
         let text = format!(

@@ -102,12 +102,15 @@ impl Server {
         let debts = self.debts.values().flat_map(BTreeMap::keys);
         let debts = debts.filter(|name| self.is_reachable(name)).count();
         let others = self.board.members().filter(|(name, _)| **name != self.config.name);
+        // Of an HTTP origin: what may not be asked twice.
+        let exchanges = self.exchanges.iter().flat_map(|(_, exchange)| &exchange.waiters);
+        let changes = exchanges.filter_map(|it| it.http.as_ref()).filter(|it| !it.idempotent);
         DrainView {
             draining: self.draining.is_some(),
             primary_clients: self.primary_clients,
             alternate_clients,
             debts: debts as u64,
-            open_calls: self.calls.len() as u64,
+            open_calls: (self.calls.len() + changes.count()) as u64,
             ready_servers: others.filter(|(_, member)| member.is_ready()).count() as u64,
         }
     }

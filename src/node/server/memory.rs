@@ -1,6 +1,7 @@
 //! One budget for all that a worker keeps for its clients' sake.
 //!
-//! It goes in eighths: one for differences, at least one for mirrors, the rest for items. Mirrors
+//! It goes in eighths: one for what is made of versions, half of it differences and half what is
+//! compressed for HTTP clients; at least one for mirrors; the rest for items. Mirrors
 //! that grow take more of it, and payloads go first: use-cached works without them. When mirrors
 //! have half of it, those of clients that have asked for nothing for long are emptied; such a
 //! client tells what it holds when it is asked.
@@ -26,10 +27,17 @@ pub(super) struct Balance {
     cold_hand: u32,
 }
 
-/// What of a budget is for items, and what for differences, as long as mirrors are small.
-pub(super) fn shares(memory: usize) -> (usize, usize) {
+/// What of a budget is for what, in bytes.
+pub(super) struct Shares {
+    /// As long as mirrors are small.
+    pub(super) items: usize,
+    pub(super) deltas: usize,
+    pub(super) codings: usize,
+}
+
+pub(super) fn shares(memory: usize) -> Shares {
     let part = memory / PARTS;
-    (memory - 2 * part, part)
+    Shares { items: memory - 2 * part, deltas: part - part / 2, codings: part / 2 }
 }
 
 impl Server {
@@ -46,7 +54,7 @@ impl Server {
         // Not given back for a little: payloads would go each time that it is taken again.
         let parts = self.balance.mirror_parts.min(needed(bytes + part / 4)).max(needed(bytes));
         self.balance.mirror_parts = parts;
-        let (items, _) = shares(self.config.memory);
+        let Shares { items, .. } = shares(self.config.memory);
         self.items.set_budget(items - (parts - 1) * part);
     }
 

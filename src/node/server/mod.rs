@@ -7,6 +7,9 @@
 //! - `serve`: a request and its way to the source; `answer`: the reply, and the mirror;
 //! - `differences`: replies that bring a difference; `batch`: many slots in one request;
 //! - `inventory`: what a client says it holds;
+//! - `http`: the same for HTTP clients; `exchanges`, `exchanged`: what an HTTP origin is
+//!   asked, and what came of it;
+//! - `codings`: items that go out compressed;
 //! - `calls`: a call, which passes by mirror and items;
 //! - `replicate`: the alternate, and what it must know; `rebuild`: sending it a whole mirror;
 //! - `prefetch`: payloads that an alternate lacks;
@@ -23,10 +26,18 @@ mod batch;
 mod calls;
 mod choices;
 mod clients;
+mod codings;
+mod counters;
 mod differences;
 mod drain;
+mod exchanged;
+mod exchanges;
+mod habits;
+mod http;
 mod idle;
 mod inventory;
+mod kept;
+mod links;
 mod memory;
 mod names;
 mod ownership;
@@ -38,6 +49,7 @@ mod rebuild;
 mod record;
 mod release;
 mod replicate;
+mod retrieved;
 mod serve;
 mod types;
 mod view;
@@ -46,9 +58,8 @@ mod view;
 mod tests;
 
 use crate::cluster::{Board, Count, Tally};
-use crate::mirror::{Deltas, Items, Pair, Store};
+use crate::mirror::{Coding, Codings, Deltas, Items, Pair, Store};
 use crate::wire::backplane::{Message, SelfState};
-use crate::wire::session::OLDEST_VERSION;
 use crate::wire::{ClientId, Epoch, Key, Name, Time};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -60,10 +71,12 @@ use std::time::Duration;
 use pending::{Pending, Retrieval};
 use record::{Peer, Record, Return};
 
+pub use counters::Counters;
 pub use drain::DrainView;
 pub use rebuild::MirrorLag;
 pub use types::{
-    CallRequest, CallResponse, Called, ClientRole, Counters, Link, Output, Retrieved, ServerConfig,
+    CallRequest, CallResponse, Called, ClientRole, Exchanged, Link, Output, PassedBody, Retrieved,
+    ServerConfig,
 };
 pub use view::{ClientView, MemoryView, ServerView};
 
@@ -96,9 +109,14 @@ pub struct Server {
     store: Store,
     items: Items,
     deltas: Deltas,
+    codings: Codings,
     balance: memory::Balance,
     /// Requests that wait for a difference to be made.
     awaiting: HashMap<Pair, Vec<(Pending, answer::Fresh)>>,
+    /// Requests that wait for a version to be coded.
+    awaiting_coded: HashMap<Coding, Vec<(Pending, answer::Fresh)>>,
+    /// How long these versions are together, before they are coded.
+    bytes_in_coding: u64,
     batches: HashMap<u64, batch::PendingBatch>,
     last_batch: u64,
     /// Slots of batches that wait for their items.
@@ -111,6 +129,9 @@ pub struct Server {
     counters: Counters,
     retrievals: Slab<Retrieval>,
     calls: Slab<calls::PendingCall>,
+    exchanges: Slab<exchanges::Exchange>,
+    joinable_exchanges: HashMap<Key, usize>,
+    habits: habits::Habits,
     /// Retrievals that have not started yet: requests for the same key may join them.
     joinable: HashMap<Key, usize>,
     /// Routers that are linked, with the protocol version that each of them speaks.
@@ -137,17 +158,20 @@ pub struct Server {
 impl Server {
     /// A worker that lists no clients, of the server that counts in `tally`.
     pub fn new(config: ServerConfig, tally: Arc<Tally>) -> Self {
-        let (for_items, for_deltas) = memory::shares(config.memory);
+        let shares = memory::shares(config.memory);
         Self {
             tally,
             told: (0, 0),
             board: Board::default(),
             peers: BTreeMap::new(),
             store: Store::default(),
-            items: Items::new(for_items),
-            deltas: Deltas::new(for_deltas),
+            items: Items::new(shares.items),
+            deltas: Deltas::new(shares.deltas),
+            codings: Codings::new(shares.codings),
             balance: memory::Balance::default(),
             awaiting: HashMap::new(),
+            awaiting_coded: HashMap::new(),
+            bytes_in_coding: 0,
             batches: HashMap::new(),
             last_batch: 0,
             open_slots: 0,
@@ -158,6 +182,9 @@ impl Server {
             counters: Counters::default(),
             retrievals: Slab::new(),
             calls: Slab::new(),
+            exchanges: Slab::new(),
+            joinable_exchanges: HashMap::new(),
+            habits: habits::Habits::default(),
             joinable: HashMap::new(),
             routers: BTreeMap::new(),
             debts: BTreeMap::new(),
@@ -206,6 +233,9 @@ impl Server {
             (message, Link::Server(name, worker)) => {
                 self.handle_peer_message(now, name, *worker, message);
             }
+            (Message::Cancel { request_id }, Link::Router(_)) => {
+                self.cancel_exchange(now, from, request_id);
+            }
             // A router has nothing else to say; its certificate vouches for its manners.
             (_, Link::Router(_)) => {}
         }
@@ -250,42 +280,10 @@ impl Server {
             // From here on the source may already have looked: later requests ask anew.
             self.joinable.remove(key);
         }
-        Some(output)
-    }
-
-    fn send(&mut self, to: &Link, message: Message) {
-        self.outputs.push_back(Output::Send { to: to.clone(), message: Box::new(message) });
-    }
-
-    /// Sends to the worker that owns the client on another server.
-    fn send_to_owner(&mut self, name: &Name, client: &ClientId, message: Message) {
-        let worker = client.owner(self.workers_of(name));
-        self.send(&Link::Server(name.clone(), worker), message);
-    }
-
-    /// Sends to all workers of another server.
-    fn send_to_server(&mut self, name: &Name, message: &Message) {
-        for worker in 0..self.workers_of(name) {
-            self.send(&Link::Server(name.clone(), worker), message.clone());
+        if let Output::Exchange { ticket, .. } = &output {
+            self.close_exchange(*ticket);
         }
-    }
-
-    /// The protocol version that is spoken over a link.
-    fn version_of(&self, link: &Link) -> u64 {
-        let known = match link {
-            Link::Router(_) => self.routers.get(link).copied(),
-            Link::Server(name, _) => Some(self.version_with(name)),
-        };
-        known.unwrap_or(OLDEST_VERSION)
-    }
-
-    /// The protocol version that is spoken with another server.
-    fn version_with(&self, name: &Name) -> u64 {
-        self.peers.get(name).map_or(OLDEST_VERSION, |peer| peer.version)
-    }
-
-    fn workers_of(&self, name: &Name) -> u64 {
-        self.peers.get(name).map_or(1, |peer| peer.workers)
+        Some(output)
     }
 
     /// Every input passes here: the loop turned, and perhaps had stood still before.

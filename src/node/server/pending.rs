@@ -4,6 +4,7 @@ use super::answer::Fresh;
 use super::{Link, batch, prefetch};
 use crate::mirror::Known;
 use crate::wire::backplane::{Forward, How, Resume};
+use crate::wire::http::HttpRequest;
 use crate::wire::lane::Validator;
 use crate::wire::{ClientId, HeaderBlock, Key, Time};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) struct Pending {
     pub(super) takes_deltas: bool,
     /// It is one of many that share a reply.
     pub(super) batch: Option<batch::Place>,
+    /// It came by HTTP, and is answered so.
+    pub(super) http: Option<Box<HttpRequest>>,
 }
 
 /// One question to the source, and who waits for the answer.
@@ -65,6 +68,7 @@ impl Pending {
             resume: None,
             takes_deltas: forward.takes_deltas,
             batch: None,
+            http: None,
         }
     }
 }

@@ -3,8 +3,11 @@
 mod batches;
 mod bench;
 mod calls;
+#[cfg(feature = "server")]
+mod codings;
 mod differences;
 mod freshness;
+mod http;
 mod inventory;
 mod memory;
 mod payloads;
@@ -63,6 +66,7 @@ fn config(worker: u64, workers: u64) -> ServerConfig {
         threshold: 1,
         capacity: 2,
         slots: 8,
+        passes_http: false,
         memory: 1 << 20,
         client_idle_timeout: Duration::from_secs(10),
         rebuild_batch: 4,

@@ -1,8 +1,10 @@
 //! What goes into a server, and what comes out.
 
-use crate::mirror::{Known, Pair, Version};
+use crate::http::vary::VaryNames;
+use crate::mirror::{Coding, Known, Pair, Response, Version};
 use crate::node::Planted;
 use crate::wire::backplane::{Message, UseCachedBy};
+use crate::wire::http::{Fields, HttpRequest};
 use crate::wire::lane::Reply;
 use crate::wire::{Assignment, HeaderBlock, Key, Name, Tag};
 use bytes::Bytes;
@@ -26,6 +28,8 @@ pub struct ServerConfig {
     pub capacity: u64,
     /// Slots that a client may use.
     pub slots: u64,
+    /// The source is an HTTP origin: HTTP requests are passed to it.
+    pub passes_http: bool,
     /// Bytes of payload it keeps.
     pub memory: usize,
     /// A client that has asked for nothing for so long is forgotten.
@@ -119,6 +123,14 @@ pub enum Output {
         /// The bytes of the new one.
         new: Bytes,
     },
+    /// Code a version, off the event loop, and hand it to
+    /// [`Server::handle_compressed`](super::Server::handle_compressed).
+    Compress {
+        /// Repeated in the answer.
+        coding: Coding,
+        /// The bytes of the version.
+        bytes: Bytes,
+    },
     /// Have the source execute a call, once, and hand what came of it to
     /// [`Server::handle_called`](super::Server::handle_called).
     Call {
@@ -126,6 +138,36 @@ pub enum Output {
         ticket: u64,
         /// What is to be done.
         request: Box<CallRequest>,
+    },
+    /// Pass an HTTP request to the origin, and hand what came of it to
+    /// [`Server::handle_exchanged`](super::Server::handle_exchanged).
+    Exchange {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// What is asked.
+        request: Box<HttpRequest>,
+        /// The version that is here already.
+        known: Option<Arc<Known>>,
+        /// The answer may be kept and shared, if the origin lets it.
+        shared: bool,
+        /// Whose content it is that comes on a stream of its own: of which router's request.
+        content: Option<(Link, u64)>,
+        /// For how long an answer is of use, in milliseconds.
+        deadline_ms: u64,
+    },
+    /// Nobody wants the answer of an exchange any more.
+    CancelExchange {
+        /// Which.
+        ticket: u64,
+    },
+    /// Send the content of an answer that the shell has open.
+    SendOpen {
+        /// To which router.
+        to: Link,
+        /// The router's number for the request.
+        request_id: u64,
+        /// The exchange that opened it.
+        ticket: u64,
     },
     /// Ask the source, and hand its answer to
     /// [`Server::handle_retrieved`](super::Server::handle_retrieved).
@@ -213,52 +255,46 @@ pub enum ClientRole {
     Alternate,
 }
 
-/// Counts what one worker of a server did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Mirror entries that a validator proved wrong.
-    pub drifted_entries: u64,
-    /// Requests answered by a difference.
-    pub deltas: u64,
-    /// Bytes of these differences.
-    pub delta_bytes: u64,
-    /// Bytes of what they stand for.
-    pub delta_full_bytes: u64,
-    /// Requests about many slots.
-    pub batches: u64,
-    /// Slots that they were told are unchanged.
-    pub batched_unchanged: u64,
-    /// Entries of mirrors that clients told of, because they were not known any more.
-    pub listed_entries: u64,
-    /// Mirrors that were emptied, because others needed the memory.
-    pub emptied_mirrors: u64,
-    /// Payloads of mirrored versions that this worker, as alternate, got from its source.
-    pub prefetched: u64,
-    /// The same from primaries.
-    pub pulled: u64,
-    /// Retrievals asked of the source.
-    pub retrievals: u64,
-    /// Calls that the source was given.
-    pub calls: u64,
-    /// Requests of clients that another worker owns.
-    pub misdirected_requests: u64,
+/// The content of an answer that is passed on.
+#[derive(Clone, Debug)]
+pub enum PassedBody {
+    /// There is none.
+    None,
+    /// This.
+    Whole(Bytes),
+    /// The shell has it open under the ticket.
+    Open,
 }
 
-impl Counters {
-    /// Adds the counts of another worker.
-    pub fn add(&mut self, other: &Self) {
-        self.drifted_entries += other.drifted_entries;
-        self.deltas += other.deltas;
-        self.delta_bytes += other.delta_bytes;
-        self.delta_full_bytes += other.delta_full_bytes;
-        self.batches += other.batches;
-        self.batched_unchanged += other.batched_unchanged;
-        self.listed_entries += other.listed_entries;
-        self.emptied_mirrors += other.emptied_mirrors;
-        self.prefetched += other.prefetched;
-        self.pulled += other.pulled;
-        self.retrievals += other.retrievals;
-        self.calls += other.calls;
-        self.misdirected_requests += other.misdirected_requests;
-    }
+/// What came of an exchange with an HTTP origin.
+#[derive(Clone, Debug)]
+pub enum Exchanged {
+    /// A version that may be kept and shared, by the fields of requests that are named.
+    Kept {
+        /// Its [`Response`] is there.
+        version: Version,
+        /// By what its variants differ.
+        vary: VaryNames,
+    },
+    /// The known version is the current one.
+    Unchanged {
+        /// What the origin says of it now.
+        response: Arc<Response>,
+    },
+    /// An answer for the one who asked.
+    Passed {
+        /// The final status.
+        status: u16,
+        /// Its fields.
+        fields: Fields,
+        /// Its content.
+        body: PassedBody,
+    },
+    /// There is no answer.
+    Failed {
+        /// 502 or 504.
+        status: u16,
+        /// Why, for people.
+        text: String,
+    },
 }

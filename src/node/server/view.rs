@@ -32,6 +32,8 @@ pub struct MemoryView {
     pub payloads: usize,
     /// For differences between versions.
     pub deltas: usize,
+    /// For what is compressed for HTTP clients.
+    pub codings: usize,
     /// For mirrors, and the records that they share.
     pub mirrors: usize,
 }
@@ -41,6 +43,7 @@ impl MemoryView {
         self.items += other.items;
         self.payloads += other.payloads;
         self.deltas += other.deltas;
+        self.codings += other.codings;
         self.mirrors += other.mirrors;
     }
 }
@@ -79,6 +82,10 @@ pub struct ServerView {
     /// Calls that its source executes now. What stops with them under way leaves their callers
     /// without an answer.
     pub open_calls: usize,
+    /// Questions to its source that it has not answered yet.
+    pub open_retrievals: usize,
+    /// The same to its HTTP origin.
+    pub open_exchanges: usize,
     /// Releases that it still owes.
     pub debts: usize,
     /// Memory that it takes, of its budget.
@@ -92,6 +99,8 @@ impl ServerView {
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);
         self.open_calls += other.open_calls;
+        self.open_retrievals += other.open_retrievals;
+        self.open_exchanges += other.open_exchanges;
         self.lag.add(&other.lag);
         self.debts += other.debts;
         self.memory.add(&other.memory);
@@ -106,6 +115,7 @@ impl Server {
             items: self.items.bytes(),
             payloads: self.items.payload_bytes(),
             deltas: self.deltas.bytes(),
+            codings: self.codings.bytes(),
             mirrors: self.store.bytes(),
         }
     }
@@ -128,6 +138,8 @@ impl Server {
             lag: self.mirror_lag(),
             counters: self.counters,
             open_calls: self.calls.len(),
+            open_retrievals: self.retrievals.len(),
+            open_exchanges: self.exchanges.len(),
             debts: self.debts.values().map(BTreeMap::len).sum(),
             memory: self.memory(),
             shared_records: self.store.shared_records(),

@@ -14,6 +14,8 @@ pub(super) struct Bench {
     pub(super) asked: Vec<(u64, Key, bool)>,
     /// Differences to be made.
     pub(super) differs: Vec<(Pair, Bytes, Bytes)>,
+    /// What is to be coded.
+    pub(super) compresses: Vec<(Coding, Bytes)>,
     /// What the router hears.
     pub(super) heard: Vec<Message>,
     /// What the peer is told of mirrors.
@@ -38,6 +40,7 @@ impl Bench {
             now: now(0),
             asked: Vec::new(),
             differs: Vec::new(),
+            compresses: Vec::new(),
             heard: Vec::new(),
             mirrored: Vec::new(),
             bodies: Vec::new(),
@@ -66,6 +69,7 @@ impl Bench {
                 }
                 Output::SendBody { pieces, .. } => self.bodies.push(pieces.concat().into()),
                 Output::Differ { pair, old, new } => self.differs.push((pair, old, new)),
+                Output::Compress { coding, bytes } => self.compresses.push((coding, bytes)),
                 Output::Retrieve { ticket, key, known } => {
                     self.asked.push((ticket, key, known.is_some()));
                 }
@@ -102,6 +106,16 @@ impl Bench {
         self.server.handle_difference(self.now, pair, handed_in);
         self.drain();
         made
+    }
+
+    /// The shell has coded a version, or found that it is not worth it. Returns the coded bytes.
+    #[cfg(feature = "server")]
+    pub(super) fn compress(&mut self) -> Option<Bytes> {
+        let (coding, bytes) = self.compresses.remove(0);
+        let coded = crate::mirror::codings::encode(coding.encoding, &bytes);
+        self.server.handle_compressed(self.now, coding, coded.clone());
+        self.drain();
+        coded.map(|coded| coded.bytes)
     }
 
     /// What the router heard of requests since this was last called.

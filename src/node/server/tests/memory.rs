@@ -27,6 +27,7 @@ fn cold_mirrors_are_emptied_and_others_stay() {
         threshold: 1 << 20,
         capacity: 1 << 20,
         slots: 100,
+        passes_http: false,
         memory: 8 << 20,
         ..config(0, 1)
     };
