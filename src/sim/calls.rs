@@ -27,7 +27,7 @@ const LONG_ANSWER: usize = 20_000;
 
 /// What the source makes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nature {
+pub(super) enum Nature {
     /// Executes it, and answers.
     Answered,
     /// Executes it, and fails.
@@ -36,7 +36,7 @@ enum Nature {
     Refused,
 }
 
-fn nature(number: u64) -> Nature {
+pub(super) fn nature(number: u64) -> Nature {
     match number % 16 {
         0 => Nature::Failed,
         1 => Nature::Refused,
@@ -45,7 +45,7 @@ fn nature(number: u64) -> Nature {
 }
 
 /// What the source answers: the number, and much more for some.
-fn answer(number: u64) -> Bytes {
+pub(super) fn answer(number: u64) -> Bytes {
     let mut bytes = number.to_be_bytes().to_vec();
     if number % 16 < 4 {
         bytes.resize(LONG_ANSWER, number as u8);
@@ -153,7 +153,8 @@ impl World {
         }
     }
 
-    fn note_execution(&mut self, number: u64) {
+    /// Notes that the source does what it was asked to.
+    pub(super) fn note_execution(&mut self, number: u64) {
         let Some(call) = self.calls.calls.get_mut(&number) else {
             return;
         };

@@ -55,6 +55,8 @@ pub enum Check {
     CallRepeated,
     /// A call was executed although its client was told that it was not.
     CallDisowned,
+    /// A token did not name the client that it was made for.
+    Identity,
     /// A client is not served although everything has healed.
     Rest,
     /// Two servers list a client as primary although everything has healed.
@@ -89,6 +91,7 @@ impl std::fmt::Display for Check {
             Self::Failover => "one failure does not show",
             Self::CallRepeated => "a call is executed at most once",
             Self::CallDisowned => "a refused call is never executed",
+            Self::Identity => "a token names one client",
             Self::Rest => "everyone is served at rest",
             Self::TwoPrimaries => "one primary at rest",
             Self::Alternate => "mirrors are equal at rest",

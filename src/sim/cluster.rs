@@ -1,5 +1,6 @@
 //! The virtual world: its clock, its hosts, and the loop that lets one thing happen after another.
 
+use super::browser::Browser;
 use super::caller::Caller;
 use super::calls::CallLedger;
 use super::checks::Check;
@@ -7,6 +8,7 @@ use super::client::ClientProcess;
 use super::counts::Counts;
 use super::events::Event;
 use super::network::{Connection, ConnectionId, Host};
+use super::origin::Origin;
 use super::plan::Plan;
 use super::router::RouterProcess;
 use super::server::ServerProcess;
@@ -32,9 +34,9 @@ pub(super) struct Process {
     /// Which run it is.
     life: u64,
     running: bool,
-    frozen: bool,
+    pub(super) frozen: bool,
     /// What happened to it while it was frozen.
-    inbox: Vec<Event>,
+    pub(super) inbox: Vec<Event>,
     /// For when the next turn of each worker is scheduled.
     armed: BTreeMap<usize, Time>,
     versions: Versions,
@@ -58,7 +60,7 @@ pub(super) struct World {
     pub(super) drained: Vec<usize>,
     events: BTreeMap<(Time, u64), Event>,
     next_number: u64,
-    processes: BTreeMap<Host, Process>,
+    pub(super) processes: BTreeMap<Host, Process>,
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
     /// Pairs of hosts between which nothing gets through, that way.
     pub(super) cuts: BTreeSet<(Host, Host)>,
@@ -66,8 +68,10 @@ pub(super) struct World {
     pub(super) routers: Vec<RouterProcess>,
     pub(super) clients: Vec<ClientProcess>,
     pub(super) callers: Vec<Caller>,
+    pub(super) browsers: Vec<Browser>,
     pub(super) source: Source,
     pub(super) calls: CallLedger,
+    pub(super) origin: Origin,
     pub(super) trace: Trace,
     pub(super) steps: u64,
     pub(super) answers: u64,
@@ -86,7 +90,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, planted: Planted, trace: Trace) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = Plan::draw(&mut random);
+        let plan = Plan::draw(&mut random).for_seed(seed);
         let source = Source::new(&mut random, plan.keys, BEGIN).leasing_for(seed);
         let mut world = Self {
             now: BEGIN,
@@ -104,8 +108,10 @@ impl World {
             routers: Vec::new(),
             clients: Vec::new(),
             callers: Vec::new(),
+            browsers: Vec::new(),
             source,
             calls: CallLedger::default(),
+            origin: Origin::default(),
             trace,
             steps: 0,
             answers: 0,
@@ -134,6 +140,9 @@ impl World {
         }
         for _ in 0..self.plan.callers {
             self.add_caller();
+        }
+        for _ in 0..self.plan.browsers {
+            self.add_browser();
         }
         self.schedule(Duration::ZERO, Event::Stage);
     }
@@ -202,6 +211,7 @@ impl World {
             Host::Router(place) => self.turn_router((place, worker)),
             Host::Client(place) => self.turn_client(place),
             Host::Caller(place) => self.turn_caller(place),
+            Host::Browser(place) => self.turn_browser(place),
         }
     }
 
@@ -234,8 +244,8 @@ impl World {
             return;
         }
         let rough = matches!(self.stage, Stage::Begin | Stage::Rough);
-        let mixed =
-            rough && self.plan.mixed_versions && !matches!(host, Host::Client(_) | Host::Caller(_));
+        let is_member = matches!(host, Host::Server(_) | Host::Router(_));
+        let mixed = rough && self.plan.mixed_versions && is_member;
         let older = mixed && self.random.random_bool(0.5);
         let before = self.random.random_range(OLDEST_VERSION..VERSION);
         let process = self.processes.entry(host).or_default();
@@ -249,6 +259,7 @@ impl World {
             Host::Router(place) => self.start_router(place),
             Host::Client(place) => self.start_client(place),
             Host::Caller(place) => self.start_caller(place),
+            Host::Browser(place) => self.start_browser(place),
         }
     }
 
@@ -265,6 +276,7 @@ impl World {
             Host::Router(place) => self.routers[place].stop(),
             Host::Client(place) => self.stop_client(place),
             Host::Caller(place) => self.callers[place].stop(),
+            Host::Browser(place) => self.browsers[place].stop(),
         }
         let mut ends = Vec::new();
         for (id, connection) in &self.connections {
@@ -275,40 +287,6 @@ impl World {
             self.sever(id);
             self.give_up(id, end);
         }
-    }
-
-    /// Stops a process without ending it.
-    pub(super) fn freeze(&mut self, host: Host) {
-        if let Some(process) = self.processes.get_mut(&host) {
-            process.frozen = true;
-        }
-        self.schedule_idle_checks(host);
-    }
-
-    /// Lets a frozen process go on: first it hears of what happened meanwhile, in order.
-    pub(super) fn thaw(&mut self, host: Host) {
-        let Some(process) = self.processes.get_mut(&host) else {
-            return;
-        };
-        process.frozen = false;
-        for event in std::mem::take(&mut process.inbox) {
-            self.schedule(Duration::ZERO, event);
-        }
-    }
-
-    /// Stops all bytes between two hosts, in one direction or both.
-    pub(super) fn cut(&mut self, from: Host, to: Host, both: bool) {
-        self.cuts.insert((from, to));
-        if both {
-            self.cuts.insert((to, from));
-        }
-        self.schedule_idle_checks(from);
-    }
-
-    /// Opens all paths from and to a host.
-    pub(super) fn heal(&mut self, host: Host) {
-        self.cuts.retain(|(from, to)| *from != host && *to != host);
-        self.pump_all();
     }
 
     /// Notes that a check failed; the first one counts.

@@ -14,6 +14,12 @@ pub struct Counts {
     pub listed_items: u64,
     /// Items that a server found unchanged, and retrieved whole because their bytes were gone.
     pub retrieved_again: u64,
+    /// Answers to clients that speak HTTP, of those that said that nothing changed...
+    pub not_modified: u64,
+    /// ...and others.
+    pub http_answers: u64,
+    /// Requests that such clients took back.
+    pub taken_back: u64,
 }
 
 impl Counts {
@@ -23,6 +29,9 @@ impl Counts {
         self.batched_unchanged += other.batched_unchanged;
         self.listed_items += other.listed_items;
         self.retrieved_again += other.retrieved_again;
+        self.not_modified += other.not_modified;
+        self.http_answers += other.http_answers;
+        self.taken_back += other.taken_back;
     }
 }
 
@@ -46,7 +55,7 @@ impl World {
                     self.counts.listed_items += statistics.listed_items;
                 }
             }
-            Host::Router(_) | Host::Caller(_) => {}
+            Host::Router(_) | Host::Caller(_) | Host::Browser(_) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ impl World {
         match host {
             Host::Server(place) => self.servers[place].workers.len(),
             Host::Router(place) => self.routers[place].workers.len(),
-            Host::Client(_) | Host::Caller(_) => 0,
+            Host::Client(_) | Host::Caller(_) | Host::Browser(_) => 0,
         }
     }
 

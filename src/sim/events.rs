@@ -4,7 +4,7 @@ use super::cluster::World;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, Seat, Stream};
 use super::story::Stage;
 use crate::mirror::{Freshness, Known, Pair};
-use crate::node::server::{Called, Retrieved};
+use crate::node::server::{Called, Exchanged, Retrieved};
 use crate::wire::{ClientId, Key, Time};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -48,6 +48,15 @@ pub(super) enum Event {
     Execute { host: Host, life: u64, worker: usize, ticket: u64, number: u64 },
     /// The source has answered a call.
     Called { host: Host, life: u64, worker: usize, ticket: u64, called: Called },
+    /// An HTTP origin looks at a request, or its answer has come.
+    Exchange {
+        host: Host,
+        life: u64,
+        worker: usize,
+        ticket: u64,
+        run: u64,
+        made: Option<(Exchanged, Bytes)>,
+    },
     /// Bytes were read from a client's disk.
     Loaded { host: Host, life: u64, slot: u32 },
     /// A client's application does something.
@@ -98,6 +107,7 @@ impl World {
             | Event::Differed { host, .. }
             | Event::Execute { host, .. }
             | Event::Called { host, .. }
+            | Event::Exchange { host, .. }
             | Event::Loaded { host, .. }
             | Event::Work { host, .. }
             | Event::Stop { host, .. } => Some(*host),
@@ -134,6 +144,7 @@ impl World {
             | Event::Differed { host, life, .. }
             | Event::Execute { host, life, .. }
             | Event::Called { host, life, .. }
+            | Event::Exchange { host, life, .. }
             | Event::Loaded { host, life, .. }
             | Event::Work { host, life }
             | Event::Stop { host, life, .. } => ended(*host, *life),
@@ -184,6 +195,9 @@ impl World {
             }
             Event::Called { host, worker, ticket, called, .. } => {
                 self.hand_in_called(host, worker, ticket, called);
+            }
+            Event::Exchange { host, worker, ticket, run, made, .. } => {
+                self.exchange((host, worker), (ticket, run), made);
             }
             Event::Loaded { host, slot, .. } => self.hand_in_loaded(host, slot),
             Event::Work { host, .. } => self.work(host),

@@ -219,4 +219,38 @@ impl World {
             _ => self.cut_off(host),
         }
     }
+
+    /// Stops a process without ending it.
+    pub(super) fn freeze(&mut self, host: Host) {
+        if let Some(process) = self.processes.get_mut(&host) {
+            process.frozen = true;
+        }
+        self.schedule_idle_checks(host);
+    }
+
+    /// Lets a frozen process go on: first it hears of what happened meanwhile, in order.
+    pub(super) fn thaw(&mut self, host: Host) {
+        let Some(process) = self.processes.get_mut(&host) else {
+            return;
+        };
+        process.frozen = false;
+        for event in std::mem::take(&mut process.inbox) {
+            self.schedule(Duration::ZERO, event);
+        }
+    }
+
+    /// Stops all bytes between two hosts, in one direction or both.
+    pub(super) fn cut(&mut self, from: Host, to: Host, both: bool) {
+        self.cuts.insert((from, to));
+        if both {
+            self.cuts.insert((to, from));
+        }
+        self.schedule_idle_checks(from);
+    }
+
+    /// Opens all paths from and to a host.
+    pub(super) fn heal(&mut self, host: Host) {
+        self.cuts.retain(|(from, to)| *from != host && *to != host);
+        self.pump_all();
+    }
 }

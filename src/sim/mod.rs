@@ -9,7 +9,9 @@
 //! - [`cluster`](self): the world, its clock and its hosts; `events`: what can happen;
 //! - `network`, `pump`: streams that stall, break and lose an unknown tail;
 //! - `server`, `dialling`, `retrieval`, `calls`, `router`, `admission`, `passing`, `client`,
-//!   `caller`, `disk`, `source`: the hosts and what they have;
+//!   `caller`, `disk`, `source`, `versions`: the hosts and what they have;
+//! - `browser`, `front`, `asking`, `answers`: clients that speak HTTP, and what they may be told;
+//! - `origin`, `pages`: an HTTP origin, and the same of its answers;
 //! - `plan`, `story`, `workload`, `faults`, `drain`: what a seed decides;
 //! - `checks`, `rest`: what must hold; `counts`: what happened.
 
@@ -17,6 +19,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod admission;
+mod answers;
+mod asking;
+mod browser;
 mod caller;
 mod calls;
 mod checks;
@@ -28,7 +33,10 @@ mod disk;
 mod drain;
 mod events;
 mod faults;
+mod front;
 mod network;
+mod origin;
+mod pages;
 mod passing;
 mod plan;
 mod pump;
@@ -43,6 +51,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod versions;
 mod workload;
 
 use crate::node::Planted;

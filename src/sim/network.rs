@@ -40,6 +40,8 @@ pub(super) enum Host {
     Client(usize),
     /// A client that writes its frames by hand.
     Caller(usize),
+    /// A client that speaks HTTP.
+    Browser(usize),
 }
 
 /// One worker of a server or a router: the host's place in its list, and the worker's.

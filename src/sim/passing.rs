@@ -56,6 +56,9 @@ impl World {
             let ends = matches!(chunk, Chunk::Finish);
             if ends {
                 router.bodies.remove(&(id, stream));
+                if let Some(front) = router.fronts.get_mut(&session) {
+                    front.end_body(out);
+                }
             }
             self.send(session, ACCEPTOR, out, chunk);
             if ends {
@@ -115,7 +118,8 @@ impl World {
             Some((_, out)) => out,
             None => {
                 let out = Stream::Body(self.fresh_number());
-                self.send_frame(session, ACCEPTOR, out, &route.start.encode());
+                let start = self.outward_start(seat, session, (out, route.start));
+                self.send_frame(session, ACCEPTOR, out, &start.encode());
                 out
             }
         };

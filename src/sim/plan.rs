@@ -21,6 +21,11 @@ pub(super) enum Mood {
     Rough,
 }
 
+/// Of so many stories in a row...
+const HTTP_STORIES: u64 = 16;
+/// ...these have clients that speak HTTP.
+const HTTP_KINDS: [u64; 3] = [6, 7, 9];
+
 /// The numbers of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -29,6 +34,10 @@ pub(super) struct Plan {
     pub(super) routers: usize,
     pub(super) clients: usize,
     pub(super) callers: usize,
+    /// Clients that speak HTTP.
+    pub(super) browsers: usize,
+    /// The servers pass what they are asked by HTTP to an origin.
+    pub(super) origin: bool,
     pub(super) keys: usize,
     /// From the least to the most, in microseconds.
     pub(super) latency_us: (u64, u64),
@@ -87,6 +96,8 @@ impl Plan {
             routers: random.random_range(1..=2),
             clients: random.random_range(1..=5),
             callers: random.random_range(0..=2),
+            browsers: 0,
+            origin: false,
             keys: random.random_range(4..=12),
             latency_us: (least_latency, least_latency * pick(random, &[2, 4, 20])),
             stall_chance: if rough { pick(random, &[0.0, 0.0, 0.01, 0.05]) } else { 0.0 },
@@ -117,6 +128,17 @@ impl Plan {
             most_workers: pick(random, &[1, 3]),
             misled_chance: if rough { pick(random, &[0.0, 0.1, 0.3]) } else { 0.0 },
         }
+    }
+
+    /// In some stories clients speak HTTP, in some of these to an origin: told by the seed itself,
+    /// not drawn.
+    pub(super) fn for_seed(mut self, seed: u64) -> Self {
+        let (story, kind) = (seed / HTTP_STORIES, seed % HTTP_STORIES);
+        if HTTP_KINDS.contains(&kind) {
+            self.browsers = 1 + (story % 2) as usize;
+            self.origin = story % 4 >= 2;
+        }
+        self
     }
 
     /// Whether a client that asks for nothing is forgotten before the story ends.

@@ -53,7 +53,9 @@ impl World {
                 let told = if misled { self.random.random_range(1..workers) } else { workers };
                 (0, told)
             }
-            Host::Client(_) | Host::Caller(_) => unreachable!("nobody dials a client"),
+            Host::Client(_) | Host::Caller(_) | Host::Browser(_) => {
+                unreachable!("nobody dials a client")
+            }
         }
     }
 
@@ -81,6 +83,12 @@ impl World {
             (Host::Client(place), Stream::Body(_), Chunk::Reset) => {
                 self.client_body(place, id, stream, false);
             }
+            (Host::Browser(place), Stream::Body(_), Chunk::Finish) => {
+                self.browser_body(place, id, stream, true);
+            }
+            (Host::Browser(place), Stream::Body(_), Chunk::Reset) => {
+                self.browser_body(place, id, stream, false);
+            }
             (_, _, Chunk::Bytes(bytes)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.flow(to, stream).received.extend_from_slice(&bytes);
@@ -88,7 +96,7 @@ impl World {
                 match (host, stream) {
                     // Taken whole at its end.
                     (Host::Client(place), Stream::Body(_)) => self.client_packets(place, id),
-                    (Host::Caller(_), Stream::Body(_)) => {}
+                    (Host::Caller(_) | Host::Browser(_), Stream::Body(_)) => {}
                     (Host::Server(place), Stream::Frames(worker)) => {
                         self.server_received(place, worker, id);
                     }
@@ -96,6 +104,7 @@ impl World {
                     (Host::Router(_), _) => self.router_received(id, to, stream),
                     (Host::Client(place), _) => self.client_received(place, id, stream),
                     (Host::Caller(place), _) => self.caller_received(place, id, stream),
+                    (Host::Browser(place), _) => self.browser_received(place, id, stream),
                 }
             }
             (_, _, Chunk::Up | Chunk::Finish | Chunk::Reset) => {}
@@ -114,6 +123,7 @@ impl World {
             Host::Router(_) => self.router_link_up(id, to),
             Host::Client(place) => self.client_connected(place, id),
             Host::Caller(place) => self.caller_connected(place, id),
+            Host::Browser(place) => self.browser_connected(place, id),
         }
         // Other streams may have been faster.
         for event in self.pumps(|other| other == id) {
@@ -148,7 +158,9 @@ impl World {
         match to {
             Host::Server(place) => self.server_accepted(place, id, from),
             Host::Router(_) => self.router_accepted(id),
-            Host::Client(_) | Host::Caller(_) => unreachable!("nobody dials a client"),
+            Host::Client(_) | Host::Caller(_) | Host::Browser(_) => {
+                unreachable!("nobody dials a client")
+            }
         }
     }
 
@@ -166,6 +178,7 @@ impl World {
             Host::Router(place) => self.router_lost((place, worker), id, end, peer),
             Host::Client(place) => self.client_lost(place, id),
             Host::Caller(place) => self.caller_lost(place, id),
+            Host::Browser(place) => self.browser_lost(place, id),
         }
         debug_assert!(end == DIALLER || end == ACCEPTOR);
     }

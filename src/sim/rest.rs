@@ -49,7 +49,9 @@ impl World {
         });
         // Callers ask for the last time long before the end.
         let callers = self.callers.iter().filter(|_| remembered);
-        clients.chain(callers.filter_map(|caller| caller.client)).collect()
+        let browsers = self.browsers.iter().filter(|_| remembered);
+        let by_hand = callers.filter_map(|caller| caller.client);
+        clients.chain(by_hand).chain(browsers.filter_map(|browser| browser.client)).collect()
     }
 
     fn check_calls_ended(&self) -> Result<(), (Check, String)> {
@@ -63,6 +65,18 @@ impl World {
         for (seat, view) in self.router_views() {
             if view.requests > 0 {
                 let what = format!("router {seat:?} has {} requests", view.requests);
+                return Err((Check::EndsOnce, what));
+            }
+            if view.in_flight > 0 {
+                let what = format!("the sessions of router {seat:?} have {}", view.in_flight);
+                return Err((Check::EndsOnce, what));
+            }
+        }
+        for (name, machine) in self.machines() {
+            let view = machine.view();
+            let open = (view.open_retrievals, view.open_calls, view.open_exchanges);
+            if open != (0, 0, 0) {
+                let what = format!("{name} has {open:?} retrievals, calls and exchanges");
                 return Err((Check::EndsOnce, what));
             }
         }
@@ -124,7 +138,8 @@ impl World {
         {
             return wrong(format!("{:?}, but {name} has {:?}", view.assignment, theirs.assignment));
         }
-        if let Some(told) = self.told(client).filter(|told| **told != view.assignment) {
+        let told = self.told(client).or_else(|| self.told_by_http(client));
+        if let Some(told) = told.filter(|told| **told != view.assignment) {
             return wrong(format!("{:?}, but it was told {told:?}", view.assignment));
         }
         let ours: Vec<_> = machine.mirror_entries(client).collect();
@@ -141,6 +156,13 @@ impl World {
             self.clients[place].machine.as_ref().filter(|it| it.client_id() == Some(*client))
         });
         machines.filter_map(|machine| machine.assignment()).next()
+    }
+
+    /// The same of one that speaks HTTP: the highest that came over any of its connections.
+    fn told_by_http(&self, client: &ClientId) -> Option<&Assignment> {
+        let browsers = self.browsers.iter().filter(|browser| browser.client == Some(*client));
+        let told = browsers.flat_map(|it| it.links.values()).filter_map(|it| it.told.as_ref());
+        told.max_by(|one, other| one.epoch.cmp(&other.epoch))
     }
 
     fn check_statuses(&self) -> Result<(), (Check, String)> {

@@ -3,10 +3,11 @@
 use super::checks::Check;
 use super::cluster::World;
 use super::events::Event;
+use super::front::Front;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, REDIAL_DELAY, Seat, Stream, gathered};
 use super::passing::Passing;
 use crate::assign::ServerIndex;
-use crate::node::router::{Output, Router, RouterConfig, SessionId, Shared};
+use crate::node::router::{Output, PoolConfig, Router, RouterConfig, SessionId, Shared};
 use crate::wire::backplane::Message;
 use crate::wire::lane::BodyStart;
 use crate::wire::session::{CloseCode, Limits};
@@ -37,9 +38,11 @@ pub(super) struct RouterWorker {
     pub(super) indices: BTreeMap<ConnectionId, ServerIndex>,
     /// Sessions that frames may be sent to.
     pub(super) sessions: BTreeMap<SessionId, ConnectionId>,
-    numbers: BTreeMap<ConnectionId, SessionId>,
+    pub(super) numbers: BTreeMap<ConnectionId, SessionId>,
     /// Those of them whose lanes are read.
     pub(super) welcomed: BTreeSet<ConnectionId>,
+    /// Of the sessions that speak HTTP.
+    pub(super) fronts: BTreeMap<ConnectionId, Front>,
     /// By the server's connection and stream.
     pub(super) bodies: BTreeMap<(ConnectionId, Stream), Passing>,
     /// The clients' streams of bodies that broke off and may go on, by the body.
@@ -59,6 +62,7 @@ impl RouterWorker {
             sessions: BTreeMap::new(),
             numbers: BTreeMap::new(),
             welcomed: BTreeSet::new(),
+            fronts: BTreeMap::new(),
             bodies: BTreeMap::new(),
             suspended: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -89,13 +93,16 @@ impl World {
             let mut seed = [0; 32];
             self.random.fill_bytes(&mut seed);
             let config = RouterConfig {
-                pool: Name::new("default").expect("a name"),
-                policy: self.plan.policy,
-                limits: Limits {
-                    slots: self.plan.slots,
-                    in_flight: self.plan.in_flight,
-                    max_item: 64 << 20,
-                },
+                pools: vec![PoolConfig {
+                    name: Name::new("default").expect("a name"),
+                    policy: self.plan.policy,
+                    limits: Limits {
+                        slots: self.plan.slots,
+                        in_flight: self.plan.in_flight,
+                        max_item: 64 << 20,
+                    },
+                    request_timeout: None,
+                }],
                 request_timeout: REQUEST_TIMEOUT,
                 token_lifetime: Duration::from_secs(3600),
                 versions: self.versions(Host::Router(place)),
@@ -161,7 +168,7 @@ impl World {
         let Some(process) = self.router(seat) else {
             return;
         };
-        let server = process.machine.handle_server_up(now, &name, workers, version);
+        let server = process.machine.handle_server_up(now, (&name, None), workers, version);
         let server = server.expect("a few servers can be told apart");
         // In its place before the machine's first message for it is carried out.
         process.servers.insert(server, id);
@@ -187,6 +194,7 @@ impl World {
         };
         if end == ACCEPTOR {
             process.welcomed.remove(&id);
+            process.fronts.remove(&id);
             if let Some(session) = process.numbers.remove(&id) {
                 process.sessions.remove(&session);
                 self.with_router(seat, |machine, now| machine.handle_disconnected(now, session));
@@ -212,6 +220,7 @@ impl World {
             self.trace.bytes(frame.bytes());
             match stream {
                 Stream::Frames(worker) => self.router_heard(seat, id, worker, &frame),
+                _ if self.is_browser(id) => self.front_asked(seat, id, stream, &frame),
                 _ => self.router_asked(seat, id, stream, frame),
             }
         }
@@ -248,6 +257,8 @@ impl World {
         let connection =
             |world: &mut Self, session| world.router(seat)?.sessions.get(&session).copied();
         match output {
+            // No client of the simulation speaks HTTP with content.
+            Output::SendContent { .. } => {}
             Output::ToSession { session, frame } => {
                 if let Some(id) = connection(self, session) {
                     self.send_frame(id, ACCEPTOR, Stream::First, &frame);
@@ -263,7 +274,9 @@ impl World {
                 }
             }
             Output::ToLane { session, frame, .. } => {
-                if let Some(id) = connection(self, session) {
+                if let Some(id) = connection(self, session)
+                    && let Some(frame) = self.outward(seat, id, frame)
+                {
                     self.send_frame(id, ACCEPTOR, Stream::Lane, &frame);
                 }
             }

@@ -4,6 +4,7 @@ use super::checks::Check;
 use super::cluster::World;
 use super::events::Event;
 use super::network::{ACCEPTOR, ConnectionId, DIALLER, Host, REDIAL_DELAY, Seat, Stream, gathered};
+use super::origin::OpenExchange;
 use crate::cluster::Tally;
 use crate::mirror::Version;
 use crate::node::server::{Link, Output, Server, ServerConfig, unmirrored_trailer};
@@ -39,6 +40,9 @@ pub(super) struct ServerWorker {
     incoming: BTreeMap<ConnectionId, Link>,
     /// Unmirrored items that the source has open.
     pub(super) opened: BTreeMap<u64, Arc<Version>>,
+    /// What an origin is asked, and content that it has open.
+    pub(super) exchanges: BTreeMap<u64, OpenExchange>,
+    pub(super) contents: BTreeMap<u64, Bytes>,
 }
 
 impl ServerProcess {
@@ -84,6 +88,7 @@ impl World {
                 threshold: self.plan.threshold,
                 capacity: self.plan.capacity,
                 slots: SERVER_SLOTS,
+                passes_http: self.plan.origin,
                 memory: self.plan.server_memory,
                 client_idle_timeout: self.plan.client_idle_timeout,
                 rebuild_batch: self.plan.rebuild_batch,
@@ -97,6 +102,8 @@ impl World {
                 outgoing: BTreeMap::new(),
                 incoming: BTreeMap::new(),
                 opened: BTreeMap::new(),
+                exchanges: BTreeMap::new(),
+                contents: BTreeMap::new(),
             });
         }
         self.dial_all_servers(Host::Server(place));
@@ -249,6 +256,19 @@ impl World {
 
     fn carry_out_of_server(&mut self, seat: Seat, output: Output) {
         match output {
+            Output::Compress { coding, .. } => {
+                // Nothing in the simulation is worth it.
+                self.with_server(seat, |machine, now| {
+                    machine.handle_compressed(now, coding, None);
+                });
+            }
+            Output::Exchange { ticket, request, known, shared, .. } => {
+                self.give_exchange(seat, ticket, (request, known, shared));
+            }
+            Output::CancelExchange { ticket } => self.drop_exchange(seat, ticket),
+            Output::SendOpen { to, request_id, ticket } => {
+                self.send_open(seat, &to, request_id, ticket);
+            }
             Output::Send { to, message } => {
                 self.send_to_link(seat, &to, |out| message.gather(out));
             }

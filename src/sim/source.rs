@@ -4,29 +4,15 @@
 //! come back after another one, and versions that another key has too.
 
 use super::plan::pick;
+use super::versions::{TWIN_MASK, make, twin};
 use crate::mirror::{Freshness, Lease, Version};
-use crate::wire::{Digest, Fingerprint, HeaderBlock, HeaderName, Key, Time};
+use crate::wire::{Digest, Fingerprint, HeaderBlock, Key, Time};
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What may be laid over a message without changing its CRC-32: the generator polynomial itself,
-/// highest power first, and the CRC takes the lowest bit of each byte first.
-const TWIN_MASK: [u8; 5] = {
-    let polynomial: u64 = 0x1_04c1_1db7;
-    let mut mask = [0; 5];
-    let mut bit = 0;
-    while bit < 33 {
-        if polynomial >> (32 - bit) & 1 == 1 {
-            mask[bit / 8] |= 1 << (bit % 8);
-        }
-        bit += 1;
-    }
-    mask
-};
 
 /// In one of so many stories the source gives leases: told by the seed itself, not drawn.
 const LEASING_SEEDS: u64 = 8;
@@ -54,6 +40,11 @@ impl Kind {
     /// Whether a client that has the newest version is told so.
     pub(super) fn is_mirrored(self) -> bool {
         !matches!(self, Self::Unmirrored | Self::Unique)
+    }
+
+    /// Whether servers keep it, or tell what it is before they send it.
+    pub(super) fn is_kept(self) -> bool {
+        self != Self::Unmirrored
     }
 }
 
@@ -84,7 +75,7 @@ pub(super) struct Source {
     keys: Vec<Key>,
     items: BTreeMap<Key, Item>,
     /// When the bytes of [`Kind::Unique`] items were made.
-    made: BTreeMap<(Key, Digest), Time>,
+    made: BTreeMap<(Key, Digest), (Time, Arc<Version>)>,
     /// What servers were promised of each key, where the source gives promises that it takes back.
     leases: Option<BTreeMap<Key, Lease>>,
 }
@@ -151,8 +142,9 @@ impl Source {
         let number = self.made.len();
         let body = [version.body(), format!(" for reader {number}").as_bytes()].concat();
         let version = Version::new(version.headers().clone(), Bytes::from(body)).private();
-        self.made.insert((key.clone(), version.fingerprint().digest), now);
-        State::Present(Arc::new(version))
+        let (digest, version) = (version.fingerprint().digest, Arc::new(version));
+        self.made.insert((key.clone(), digest), (now, Arc::clone(&version)));
+        State::Present(version)
     }
 
     /// Changes one item in one way or another, unless it is one that never changes.
@@ -232,6 +224,21 @@ impl Source {
         false
     }
 
+    /// Whether the key had a version that `matches` at some moment from `since` to `now`.
+    pub(super) fn had_version(
+        &self,
+        key: &Key,
+        span: (Time, Time),
+        matches: impl Fn(&Version) -> bool,
+    ) -> bool {
+        if self.kind(key) == Kind::Unique {
+            let of_key = self.made.iter().filter(|((made, _), _)| made == key);
+            let mut in_time = of_key.filter(|(_, (made, _))| span.0 <= *made && *made <= span.1);
+            return in_time.any(|(_, (_, version))| matches(version));
+        }
+        self.was(key, span, |state| present(state).is_some_and(|version| matches(version)))
+    }
+
     /// Whether the key had these headers and bytes at some moment from `since` to `now`.
     pub(super) fn had(
         &self,
@@ -242,12 +249,9 @@ impl Source {
         if self.kind(key) == Kind::Unique {
             let print = crate::wire::types::fingerprint(headers.as_bytes(), bytes);
             let made = self.made.get(&(key.clone(), print.digest));
-            return made.is_some_and(|made| span.0 <= *made && *made <= span.1);
+            return made.is_some_and(|(made, _)| span.0 <= *made && *made <= span.1);
         }
-        self.was(key, span, |state| {
-            present(state)
-                .is_some_and(|version| version.headers() == headers && version.body() == bytes)
-        })
+        self.had_version(key, span, |it| it.headers() == headers && it.body() == bytes)
     }
 
     /// Whether these ever were the bytes of an item. An unmirrored one's end with its tag.
@@ -290,49 +294,5 @@ fn present(state: &State) -> Option<&Arc<Version>> {
     match state {
         State::Present(version) => Some(version),
         _ => None,
-    }
-}
-
-fn make(random: &mut StdRng, kind: Kind, own: &str, number: u64) -> Version {
-    let length = match kind {
-        Kind::Tiny => random.random_range(0..60),
-        Kind::Inline | Kind::Private | Kind::Unique | Kind::Fixed => random.random_range(60..2_000),
-        Kind::Streamed => random.random_range(16_385..18_000),
-        Kind::Unmirrored => random.random_range(1_000..18_000),
-    };
-    let text = format!("{own} {} ", number % 4);
-    let body: Vec<u8> = text.bytes().cycle().take(length).collect();
-    let fields = [(HeaderName::ContentType, "text/plain")];
-    let fields = &fields[..random.random_range(0..=1)];
-    let headers = HeaderBlock::new(fields.iter().copied()).expect("short headers");
-    Version::new(headers, Bytes::from(body))
-}
-
-/// Other bytes of equal length and CRC.
-fn twin(random: &mut StdRng, of: &Version) -> Arc<Version> {
-    let mut body = of.body().to_vec();
-    let place = random.random_range(0..=body.len() - TWIN_MASK.len());
-    for (byte, mask) in body[place..].iter_mut().zip(TWIN_MASK) {
-        *byte ^= mask;
-    }
-    Arc::new(Version::new(of.headers().clone(), Bytes::from(body)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rand::SeedableRng;
-
-    #[test]
-    fn twins_differ_and_no_crc_tells() {
-        let mut random = StdRng::seed_from_u64(1);
-        for length in [5, 6, 100, 20_000] {
-            let one = Version::new(HeaderBlock::default(), Bytes::from(vec![7; length]));
-            let other = twin(&mut random, &one);
-            assert_ne!(one.body(), other.body());
-            assert_ne!(one.fingerprint().digest, other.fingerprint().digest);
-            let of = |version: &Version| (version.fingerprint().crc, version.fingerprint().length);
-            assert_eq!(of(&one), of(&other));
-        }
     }
 }

@@ -216,10 +216,16 @@ impl World {
         for place in 0..self.callers.len() {
             self.make_last_call(place);
         }
+        for place in 0..self.browsers.len() {
+            self.ask_all_of_browser(place, Expected::Answer);
+        }
         super::router::REQUEST_TIMEOUT * 2
     }
 
     fn ask_few(&mut self, expected: Expected) -> Duration {
+        for place in 0..self.browsers.len() {
+            self.ask_all_of_browser(place, expected);
+        }
         for place in self.live_clients() {
             if expected == Expected::UseCached && self.random.random() {
                 self.get_many(place, self.cacheable_keys(), |_| expected);
@@ -259,6 +265,13 @@ impl World {
             }
             if !self.clients[place].calls.is_empty() {
                 self.fail(Check::Rest, format!("client {place} waits for a call"));
+            }
+        }
+        for place in 0..self.browsers.len() {
+            let browser = &self.browsers[place];
+            if !browser.is_done() {
+                let what = format!("browser {place} waits for {:?}", browser.open);
+                self.fail(Check::Rest, what);
             }
         }
     }

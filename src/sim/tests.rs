@@ -55,6 +55,8 @@ fn many_seeds_pass() {
     println!("{total:?}");
     assert!(total.deltas > 100 && total.batched_unchanged > 1_000, "{total:?}");
     assert!(total.listed_items > 100 && total.retrieved_again > 100, "{total:?}");
+    assert!(total.http_answers > 1_000 && total.not_modified > 100, "{total:?}");
+    assert!(total.taken_back > 100, "{total:?}");
 }
 
 #[test]
@@ -161,4 +163,19 @@ fn a_difference_to_what_the_client_does_not_hold_is_found() {
 #[test]
 fn an_inventory_that_the_alternate_is_not_told_is_found() {
     assert_eq!(found_by(Fault::UntoldInventory), Check::Alternate);
+}
+
+#[test]
+fn an_answer_to_a_request_that_was_taken_back_is_found() {
+    assert_eq!(found_by(Fault::KeepsCancelled), Check::EndsOnce);
+}
+
+#[test]
+fn a_304_for_any_condition_is_found() {
+    assert_eq!(found_by(Fault::BlindCondition), Check::WrongBytes);
+}
+
+#[test]
+fn a_post_that_is_sent_again_is_found() {
+    assert_eq!(found_by(Fault::ResentPost), Check::CallRepeated);
 }

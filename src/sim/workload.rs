@@ -24,6 +24,10 @@ impl World {
                 self.work_of_caller(place);
                 self.work_again(host);
             }
+            (Stage::Begin | Stage::Rough | Stage::Struck, Host::Browser(place)) => {
+                self.work_of_browser(place);
+                self.work_again(host);
+            }
             // What it asks for here it has, once it has asked before.
             (Stage::Warm, Host::Client(place)) => self.ask_for(place, Expected::Answer),
             (Stage::Struck, Host::Client(place)) if self.server_flaps => {
