@@ -17,7 +17,8 @@ const MAX_CONFIG_FILE: u64 = 256 * 1024;
 /// The pool of a file that names none.
 pub(super) const DEFAULT_POOL: &str = "default";
 /// Keys that only a router has.
-pub(super) const ROUTER_KEYS: &[&str] = &["tls", "token_keys", "limits", "request_timeout_ms"];
+pub(super) const ROUTER_KEYS: &[&str] =
+    &["tls", "token_keys", "limits", "request_timeout_ms", "tcp", "cookies", "access_log"];
 /// Keys that only a server has.
 pub(super) const SERVER_KEYS: &[&str] =
     &["zone", "threshold", "capacity", "memory", "client_idle_timeout", "drain_timeout"];
@@ -157,7 +158,8 @@ fn role_of(table: &DeTable<'_>) -> Option<Role> {
         _ => {}
     }
     let count = |keys: &[&str]| keys.iter().filter(|key| table.contains_key(**key)).count();
-    let router = count(ROUTER_KEYS) + usize::from(pool_has("policy"));
+    let router = count(ROUTER_KEYS)
+        + ["policy", "hosts", "paths"].iter().filter(|key| pool_has(key)).count();
     let server = count(SERVER_KEYS) + usize::from(pool_has("source"));
     match router.cmp(&server) {
         Ordering::Greater => Some(Role::Router),

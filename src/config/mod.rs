@@ -19,15 +19,25 @@
 //! router without `listen` in its `[backplane]` dials the others, and cannot be the seed of any.
 //! Listening where other machines can reach it, or dialling them, is refused with the certificates
 //! that are [`bundled`].
+//!
+//! The file of an `[access_log]` may be moved, removed or truncated while the router runs, which
+//! goes on in a file at the same path within a second. Entries that cannot be written are lost, and
+//! counted by the metric `understudy_access_log_entries_total`.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "server")]
+mod access_log;
 pub mod bundled;
 #[cfg(feature = "server")]
 mod document;
 mod files;
 #[cfg(feature = "server")]
 mod load;
+#[cfg(feature = "server")]
+mod origin;
+#[cfg(feature = "server")]
+mod pools;
 #[cfg(feature = "server")]
 mod problem;
 #[cfg(feature = "server")]
@@ -48,13 +58,18 @@ pub(crate) use files::write_whole;
 pub(crate) use files::{MAX_PEM_FILE, read_bounded};
 #[cfg(feature = "cli")]
 pub(crate) use load::{Located, load_located};
+#[cfg(feature = "server")]
+pub(crate) use pools::routes;
 #[cfg(feature = "cli")]
 pub(crate) use server::{DEFAULT_VERIFY_MS, MAX_TTL_MS};
 #[cfg(feature = "server")]
 pub use {
+    access_log::{AccessLogConfig, AccessLogFormat},
     load::{Config, load, load_router, load_server},
+    origin::{OriginUrl, OriginUrlError},
+    pools::RouterPool,
     problem::{ConfigErrors, Problem},
-    router::{RouterConfig, RouterLimits, RouterPool, TokenKeyBytes},
+    router::{RouterConfig, RouterLimits, TokenKeyBytes},
     server::{Freshness, ServerConfig, ServerPool, SourceConfig},
     shared::{BackplaneFiles, MAX_WORKERS, TlsFiles, worker_count},
     values::PeerAddress,

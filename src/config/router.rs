@@ -1,13 +1,14 @@
 //! What a router is told.
 
+use super::access_log::{self, AccessLogConfig};
 use super::files::read_bounded;
+use super::pools::{self, RouterPool};
 use super::section::{Located, Section};
 use super::shared::{self, BackplaneFiles, TlsFiles};
 use super::values::PeerAddress;
-use crate::cluster::Policy;
 use crate::wire::Name;
 use crate::wire::lane::MAX_SLOTS;
-use crate::wire::session::Versions;
+use crate::wire::session::{Limits, Versions};
 use crate::wire::token::{TOKEN_KEY_SIZE, TokenKeys};
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,6 +50,10 @@ pub struct RouterConfig {
     pub name: Name,
     /// Where clients come in (UDP).
     pub listen: SocketAddr,
+    /// Whether clients may come in by TCP as well, on the same port.
+    pub tcp: bool,
+    /// HTTP clients are told who they are by a cookie.
+    pub cookies: bool,
     /// Where its admin pages are (TCP).
     pub admin: Option<SocketAddr>,
     /// How many workers; 0 stands for one per core, see [`super::worker_count`].
@@ -65,8 +70,8 @@ pub struct RouterConfig {
     pub advertise: Option<SocketAddr>,
     /// Where other members are, each once; at least one, unless they may dial it.
     pub seeds: Vec<PeerAddress>,
-    /// Its pool.
-    pub pool: RouterPool,
+    /// Its pools, each with a name of its own; at least one.
+    pub pools: Vec<RouterPool>,
     /// The keys that tokens are sealed with; to be made up at start where there are none.
     pub token_keys: Option<TokenKeyBytes>,
     /// The file that they are in, to be read again while the router runs.
@@ -75,18 +80,11 @@ pub struct RouterConfig {
     pub limits: RouterLimits,
     /// How long a request may take from end to end.
     pub request_timeout: Duration,
+    /// Where it tells of the HTTP requests that it answered, if anywhere.
+    pub access_log: Option<AccessLogConfig>,
 }
 
-/// A pool, as routers know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouterPool {
-    /// What it is called; servers must call theirs the same.
-    pub name: Name,
-    /// How a new client gets its server.
-    pub policy: Policy,
-}
-
-/// What clients may do.
+/// What clients may do, where their pool does not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouterLimits {
     /// Slots of one client's cache.
@@ -97,6 +95,14 @@ pub struct RouterLimits {
     pub max_item: u64,
     /// Clients that there may be at one time; each worker takes its share of them.
     pub clients: u64,
+}
+
+impl RouterLimits {
+    /// What one client is told.
+    pub(super) fn of_clients(&self) -> Limits {
+        let Self { slots, in_flight, max_item, clients: _ } = *self;
+        Limits { slots, in_flight, max_item }
+    }
 }
 
 /// The keys that tokens are sealed with: the first one seals, all open. Never shown.
@@ -164,6 +170,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
     if listen.is_none() {
         root.missing("listen", "listen = \"0.0.0.0:4433\"");
     }
+    let tcp = root.boolean("tcp").is_none_or(|tcp| tcp.value);
+    let cookies = root.boolean("cookies").is_none_or(|cookies| cookies.value);
     let admin = shared::admin(root);
     let workers = shared::workers(root);
     let tls = shared::tls_files(root);
@@ -180,11 +188,11 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         let fix = "list backplane addresses of servers: seeds = [\"127.0.0.1:4443\"]";
         root.document.problem(None, what, fix);
     }
-    let pool = read_pool(root);
     let (token_keys, token_keys_file) = read_token_keys(root).unzip();
     let limits = read_limits(root);
-    let range = MIN_REQUEST_TIMEOUT_MS..=MAX_REQUEST_TIMEOUT_MS;
-    let timeout = root.number("request_timeout_ms", range, DEFAULT_REQUEST_TIMEOUT_MS);
+    let timeout = request_timeout(root);
+    let pools = pools::read(root, &limits);
+    let access_log = access_log::read(root);
     if let Some(section) = backplane_section {
         section.finish(|_| None);
     }
@@ -206,6 +214,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
     Some(RouterConfig {
         name: name?,
         listen: listen?.value,
+        tcp,
+        cookies,
         admin,
         workers,
         tls: tls?,
@@ -214,47 +224,46 @@ pub(super) fn read(root: &Section<'_>) -> Option<RouterConfig> {
         backplane_listen: backplane_listen.map(|listen| listen.value),
         advertise,
         seeds: seeds.into_iter().map(|seed| seed.value).collect(),
-        pool: pool?,
+        pools: pools?,
         token_keys,
         token_keys_file,
         limits,
         request_timeout: Duration::from_millis(timeout.value),
+        access_log,
     })
 }
 
-fn read_pool(root: &Section<'_>) -> Option<RouterPool> {
-    let default_name = || Name::new(super::load::DEFAULT_POOL).ok();
-    let Some(section) = root.only_section("pool") else {
-        return Some(RouterPool { name: default_name()?, policy: Policy::Next });
-    };
-    let name = shared::name(&section, "name", default_name);
-    let policy = section.parsed("policy", "use \"next\" or \"least-loaded\"", |text| match text {
-        "next" => Ok(Policy::Next),
-        "least-loaded" => Ok(Policy::LeastLoaded),
-        _ => Err("this is not a policy".to_owned()),
-    });
-    section.finish(|key| shared::foreign(key, &["source"], "a server's [[pool]]"));
-    let policy = policy.map_or(Policy::Next, |policy| policy.value);
-    Some(RouterPool { name: name?, policy })
+/// How long a request may take, in milliseconds.
+pub(super) fn request_timeout(section: &Section<'_>) -> Located<u64> {
+    let range = MIN_REQUEST_TIMEOUT_MS..=MAX_REQUEST_TIMEOUT_MS;
+    section.number("request_timeout_ms", range, DEFAULT_REQUEST_TIMEOUT_MS)
 }
 
 fn read_limits(root: &Section<'_>) -> RouterLimits {
-    let Some(section) = root.section("limits") else {
-        return RouterLimits {
-            slots: DEFAULT_SLOTS,
-            in_flight: DEFAULT_IN_FLIGHT,
-            max_item: shared::DEFAULT_MAX_ITEM,
-            clients: DEFAULT_CLIENTS,
-        };
+    let default = Limits {
+        slots: DEFAULT_SLOTS,
+        in_flight: DEFAULT_IN_FLIGHT,
+        max_item: shared::DEFAULT_MAX_ITEM,
     };
-    let limits = RouterLimits {
-        slots: section.number("slots", 1..=MAX_SLOTS, DEFAULT_SLOTS).value,
-        in_flight: section.number("in_flight", 1..=MAX_IN_FLIGHT, DEFAULT_IN_FLIGHT).value,
-        max_item: shared::max_item(&section).value,
-        clients: section.number("clients", 1..=MAX_CLIENTS, DEFAULT_CLIENTS).value,
-    };
-    section.finish(|_| None);
-    limits
+    let section = root.section("limits");
+    let limits = section.as_ref().map_or(default, |section| read_client_limits(section, &default));
+    let clients = section.as_ref().map_or(DEFAULT_CLIENTS, |section| {
+        section.number("clients", 1..=MAX_CLIENTS, DEFAULT_CLIENTS).value
+    });
+    if let Some(section) = section {
+        section.finish(|_| None);
+    }
+    let Limits { slots, in_flight, max_item } = limits;
+    RouterLimits { slots, in_flight, max_item, clients }
+}
+
+/// What one client may do.
+pub(super) fn read_client_limits(section: &Section<'_>, default: &Limits) -> Limits {
+    Limits {
+        slots: section.number("slots", 1..=MAX_SLOTS, default.slots).value,
+        in_flight: section.number("in_flight", 1..=MAX_IN_FLIGHT, default.in_flight).value,
+        max_item: shared::max_item(section, default.max_item).value,
+    }
 }
 
 fn read_token_keys(root: &Section<'_>) -> Option<(TokenKeyBytes, PathBuf)> {

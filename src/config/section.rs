@@ -56,6 +56,12 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether the file has the key, with a list of nothing.
+    pub(super) fn has_empty_list(&self, key: &str) -> bool {
+        let list = self.table.get(key).and_then(|value| value.get_ref().as_array());
+        list.is_some_and(|list| list.is_empty())
+    }
+
     /// The line of a key's value.
     pub(super) fn line_of(&self, key: &str) -> Option<usize> {
         let value = self.table.get(key)?;
@@ -211,27 +217,34 @@ impl<'a> Section<'a> {
         Some(Section::new(self.document, self.name_of(key), table.value, table.line))
     }
 
-    /// The only one of a list of tables, `[[key]]`.
-    pub(super) fn only_section(&self, key: &'static str) -> Option<Section<'a>> {
-        let list = self.read(key, &format!("a list of tables: [[{key}]]"), DeValue::as_array)?;
-        let mut elements = list.value.iter();
-        let first = elements.next();
-        if let Some(second) = elements.next() {
-            let line = Some(self.document.line_of(second.span().start));
-            let what = format!("more than one [[{key}]] is not available yet");
-            self.document.problem(line, what, "leave only one");
-        }
-        match first.map(Spanned::get_ref) {
-            Some(DeValue::Table(table)) => {
-                let line = first.map(|first| self.document.line_of(first.span().start));
-                Some(Section::new(self.document, self.name_of(key), table, line))
-            }
-            _ => {
-                let what = format!("{} has no table in it", self.name_of(key));
-                self.document.problem(list.line, what, format!("write it as [[{key}]]"));
-                None
+    /// All of a list of tables, `[[key]]`, of which there may be `most`.
+    pub(super) fn sections(&self, key: &'static str, most: usize) -> Vec<Section<'a>> {
+        let wanted = format!("a list of tables: [[{key}]]");
+        let Some(list) = self.read(key, &wanted, DeValue::as_array) else {
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for element in list.value.iter().take(most) {
+            let line = Some(self.document.line_of(element.span().start));
+            if let DeValue::Table(table) = element.get_ref() {
+                sections.push(Section::new(self.document, self.name_of(key), table, line));
             }
         }
+        if sections.len() < list.value.len().clamp(1, most) {
+            let what = match sections.is_empty() {
+                true => format!("{} has no table in it", self.name_of(key)),
+                false => format!("{} has more than tables in it", self.name_of(key)),
+            };
+            self.document.problem(list.line, what, format!("write it as [[{key}]]"));
+            return Vec::new();
+        }
+        if let Some(beyond) = list.value.get(most) {
+            let line = Some(self.document.line_of(beyond.span().start));
+            let most = if most == 1 { "one".to_owned() } else { most.to_string() };
+            let what = format!("there can be no more than {most} [[{key}]] here");
+            self.document.problem(line, what, format!("leave only {most}"));
+        }
+        sections
     }
 
     /// Reports the keys that nobody asked for; `foreign` says where a known one belongs instead.

@@ -1,5 +1,6 @@
 //! What a server is told.
 
+use super::origin::{ORIGIN_KEYS, OriginUrl, read_origin};
 use super::section::Section;
 use super::shared::{self, BackplaneFiles};
 use super::values::{PeerAddress, size_text};
@@ -103,10 +104,29 @@ pub enum SourceConfig {
         /// How the server knows that a file has not changed.
         freshness: Freshness,
     },
+    /// An HTTP origin.
+    Http {
+        /// Where it is.
+        url: OriginUrl,
+        /// How long it may take to begin an answer, and to go on with it.
+        timeout: Duration,
+        /// For so long what is known of an item may be served where the origin fails.
+        stale_if_error: Duration,
+    },
     /// The built-in sample.
     Sample,
     /// The program that runs the server, by [`crate::server::Builder::source`].
     Program,
+}
+
+impl SourceConfig {
+    /// For how long an answer may be given after its time when the origin fails.
+    pub fn stale_if_error(&self) -> Duration {
+        match self {
+            Self::Http { stale_if_error, .. } => *stale_if_error,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// How a server knows that what it has is what the directory has.
@@ -206,7 +226,7 @@ fn read_timeouts(root: &Section<'_>) -> (Duration, Duration) {
 
 fn read_memory(root: &Section<'_>) -> (u64, u64) {
     let memory = root.bytes("memory", MIN_MEMORY..=MAX_MEMORY, DEFAULT_MEMORY);
-    let max_item = shared::max_item(root);
+    let max_item = shared::max_item(root, shared::DEFAULT_MAX_ITEM);
     // A small budget on its own is a complete instruction: the default for items follows it.
     if max_item.line.is_none() {
         return (memory.value, max_item.value.min(memory.value));
@@ -222,11 +242,13 @@ fn read_memory(root: &Section<'_>) -> (u64, u64) {
 fn read_pool(root: &Section<'_>) -> Option<ServerPool> {
     let example = "[[pool]] with name = \"default\" and source = { dir = \"/srv/www\" }";
     root.missing("pool", example);
-    let section = root.only_section("pool")?;
+    // The others are reported.
+    let section = root.sections("pool", 1).into_iter().next()?;
     let name = shared::name(&section, "name", || Name::new(super::load::DEFAULT_POOL).ok());
     section.missing("source", "source = { dir = \"/srv/www\" } or source = { sample = true }");
     let source = section.section("source").and_then(|source| read_source(&source));
-    section.finish(|key| shared::foreign(key, &["policy"], "a router's [[pool]]"));
+    let of_routers = ["policy", "hosts", "paths", "slots", "in_flight"];
+    section.finish(|key| shared::foreign(key, &of_routers, "a router's [[pool]]"));
     Some(ServerPool { name: name?, source: source? })
 }
 
@@ -263,6 +285,7 @@ fn read_freshness(section: &Section<'_>) -> Option<Freshness> {
 
 fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
     let dir = shared::directory(section, "dir");
+    let http = read_origin(section);
     let sample = section.boolean("sample").is_some_and(|sample| sample.value);
     let program = section.boolean("program").is_some_and(|program| program.value);
     let freshness = read_freshness(section);
@@ -271,21 +294,27 @@ fn read_source(section: &Section<'_>) -> Option<SourceConfig> {
         section.document.problem(section.line, what.to_owned(), fix);
         None
     };
-    if !section.has("dir") {
+    let dir_keys: &[&str] = &["freshness", "verify_ms", "ttl_ms"];
+    for (of, article, keys) in [("dir", "a", dir_keys), ("http", "an", &ORIGIN_KEYS)] {
         // One of them is enough to be told of.
-        let keys = ["freshness", "verify_ms", "ttl_ms"];
-        if let Some(key) = keys.into_iter().find(|key| section.has(key)) {
-            let what = format!("source has a {key}, which only a dir has");
+        if let Some(key) = keys.iter().find(|key| section.has(key) && !section.has(of)) {
+            let what = format!("source has a {key}, which only {article} {of} has");
             return problem(&what, &format!("remove {key}"));
         }
     }
-    match (section.has("dir"), sample, program) {
-        (true, false, false) => Some(SourceConfig::Directory { dir: dir?, freshness: freshness? }),
-        (false, true, false) => Some(SourceConfig::Sample),
-        (false, false, true) => Some(SourceConfig::Program),
-        (false, false, false) => {
-            problem("source has neither dir nor sample = true", "add dir = \"/srv/www\"")
+    match (section.has("dir"), section.has("http"), sample, program) {
+        (true, false, false, false) => {
+            Some(SourceConfig::Directory { dir: dir?, freshness: freshness? })
         }
-        _ => problem("source has more than one of dir, sample and program", "leave one of them"),
+        (false, true, false, false) => http,
+        (false, false, true, false) => Some(SourceConfig::Sample),
+        (false, false, false, true) => Some(SourceConfig::Program),
+        (false, false, false, false) => {
+            problem("source has neither dir, http nor sample = true", "add dir = \"/srv/www\"")
+        }
+        _ => problem(
+            "source has more than one of dir, http, sample and program",
+            "leave one of them",
+        ),
     }
 }

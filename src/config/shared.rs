@@ -99,8 +99,8 @@ pub(super) fn workers(root: &Section<'_>) -> usize {
     usize::try_from(workers.value).unwrap_or(MAX_WORKERS)
 }
 
-pub(super) fn max_item(section: &Section<'_>) -> Located<u64> {
-    section.bytes("max_item", 1..=MAX_MAX_ITEM, DEFAULT_MAX_ITEM)
+pub(super) fn max_item(section: &Section<'_>, default: u64) -> Located<u64> {
+    section.bytes("max_item", 1..=MAX_MAX_ITEM, default)
 }
 
 /// A file that exists.

@@ -3,9 +3,10 @@
 use super::load::{load_located, parse};
 use super::*;
 use crate::cluster::Policy;
+use crate::http::routes::Rule;
 use crate::wire::Name;
 use crate::wire::backplane::Role;
-use crate::wire::session::Versions;
+use crate::wire::session::{Limits, Versions};
 use proptest::prelude::*;
 use std::path::Path;
 use std::time::Duration;
@@ -81,6 +82,16 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
+fn default_pool() -> RouterPool {
+    RouterPool {
+        name: name("default"),
+        policy: Policy::Next,
+        rule: Rule::default(),
+        limits: Limits { slots: 65_536, in_flight: 256, max_item: 64 << 20 },
+        request_timeout: None,
+    }
+}
+
 #[test]
 fn the_router_example_is_read_in_full() {
     let directory = directory();
@@ -94,6 +105,8 @@ fn the_router_example_is_read_in_full() {
     let expected = RouterConfig {
         name: name("router-1"),
         listen: "0.0.0.0:4433".parse().unwrap(),
+        tcp: true,
+        cookies: true,
         admin: Some("127.0.0.1:4480".parse().unwrap()),
         workers: 0,
         tls: TlsFiles { cert: at("server.pem"), key: at("server.key") },
@@ -106,7 +119,7 @@ fn the_router_example_is_read_in_full() {
         backplane_listen: Some("10.0.0.2:4444".parse().unwrap()),
         advertise: Some("192.0.2.2:4444".parse().unwrap()),
         seeds: vec!["10.0.0.11:4443".parse().unwrap(), "server-2.internal:4443".parse().unwrap()],
-        pool: RouterPool { name: name("default"), policy: Policy::Next },
+        pools: vec![default_pool()],
         token_keys: router.token_keys.clone(),
         token_keys_file: Some(at("token.keys")),
         limits: RouterLimits {
@@ -116,8 +129,99 @@ fn the_router_example_is_read_in_full() {
             clients: 100_000,
         },
         request_timeout: Duration::from_secs(10),
+        access_log: Some(AccessLogConfig { path: at("access.log"), format: AccessLogFormat::Json }),
     };
     assert_eq!(router, expected);
+}
+
+const POOLS: &str = r#"
+[limits]
+slots = 100
+[[pool]]
+name = "shop"
+hosts = ["a.example", "*.b.Example"]
+paths = ["/api/"]
+in_flight = 7
+max_item = "1MiB"
+request_timeout_ms = 500
+[[pool]]
+name = "blog"
+policy = "least-loaded"
+"#;
+
+#[test]
+fn a_router_has_several_pools() {
+    let directory = directory();
+    let Ok(Config::Router(router)) = load_text(directory.path(), &format!("{ROUTER}{POOLS}"))
+    else {
+        panic!();
+    };
+    let rule = Rule {
+        hosts: vec!["a.example".parse().unwrap(), "*.b.example".parse().unwrap()],
+        paths: vec!["/api".parse().unwrap()],
+    };
+    let shop = RouterPool {
+        name: name("shop"),
+        rule,
+        limits: Limits { slots: 100, in_flight: 7, max_item: 1 << 20 },
+        request_timeout: Some(Duration::from_millis(500)),
+        ..default_pool()
+    };
+    let blog = RouterPool {
+        name: name("blog"),
+        policy: Policy::LeastLoaded,
+        limits: Limits { slots: 100, ..default_pool().limits },
+        ..default_pool()
+    };
+    assert_eq!(router.pools, [shop, blog]);
+    let routes = routes(&router.pools);
+    assert_eq!(routes.find("x.b.example:4433", "/api/1"), Some(0));
+    assert_eq!(routes.find("x.b.example:4433", "/"), Some(1));
+}
+
+#[test]
+fn pools_do_not_collide() {
+    let cases = [
+        (
+            "pool = [\n{ name = \"a\" },\n{ name = \"a\", paths = [\"/x\"] }]",
+            "x.toml:3: there is a pool a already: give it another name",
+        ),
+        (
+            "pool = [\n{ name = \"a\" },\n{ name = \"b\", paths = [\"/\"] }]",
+            "x.toml:3: pool a serves / of all hosts already, so no request reaches b: give b other \
+             hosts or paths",
+        ),
+        (
+            "pool = [\n{ name = \"a\", hosts = [\"x.y\"], paths = [\"/a/\"] },\n\
+             { name = \"b\", hosts = [\"X.Y.\",\n\"z\"], paths = [\n\"/a\"] }]",
+            "x.toml:5: pool a serves /a of x.y already: give b other hosts or paths",
+        ),
+        (
+            "pool = [{ hosts = [\"a:1\"] }]",
+            "x.toml:1: pool.hosts has \"a:1\": a host has no port here: write it like \
+             \"a.example\" or \"*.b.example\"",
+        ),
+        (
+            "pool = [{ paths = [\"/a/%2e./b\"] }]",
+            "x.toml:1: pool.paths has \"/a/%2e./b\": no path matches it, for they are normalized: \
+             this is \"/b\": write it like \"/api/\"",
+        ),
+        (
+            "pool = [{ paths = [] }]",
+            "x.toml:1: pool.paths is empty: remove it, or write it like \"/api/\"",
+        ),
+        (
+            "pool = [{ paths = [\"/a\", \"/a/\"] }]",
+            "x.toml:1: pool.paths has /a/ twice: leave one of them",
+        ),
+        (
+            "pool = [{ clients = 5 }]",
+            "x.toml:1: pool.clients is unknown: it belongs in [limits]; remove it here",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(said(&with(text, ROUTER)), [expected], "{text}");
+    }
 }
 
 #[test]
@@ -157,15 +261,15 @@ fn a_member_can_be_told_to_speak_no_newer_version() {
     let directory = directory();
     let speaks = |version: &str| {
         let newest = format!("newest_version = {version}");
-        let text = SERVER_EXAMPLE.replace("newest_version = 3", &newest);
-        assert_ne!(version == "3", text != SERVER_EXAMPLE, "the example has the line");
+        let text = SERVER_EXAMPLE.replace("newest_version = 4", &newest);
+        assert_ne!(version == "4", text != SERVER_EXAMPLE, "the example has the line");
         load_text(directory.path(), &text)
     };
-    for newest in [1, 2] {
+    for newest in [1, 2, 3] {
         let Ok(Config::Server(server)) = speaks(&newest.to_string()) else { panic!() };
         assert_eq!(server.versions, Versions { oldest: 1, newest });
     }
-    assert!(speaks("4").is_err() && speaks("0").is_err());
+    assert!(speaks("5").is_err() && speaks("0").is_err());
 }
 
 #[test]
@@ -175,9 +279,10 @@ fn what_the_examples_call_defaults_is_what_is_left_out() {
     assert_eq!(router.name, name("router-1"));
     assert_eq!((router.admin, router.workers), (None, 0));
     assert_eq!((router.backplane_listen, router.token_keys), (None, None));
-    assert_eq!(router.pool, RouterPool { name: name("default"), policy: Policy::Next });
+    assert_eq!(router.pools, [default_pool()]);
     let Ok(Config::Router(full)) = load_text(directory.path(), ROUTER_EXAMPLE) else { panic!() };
     assert_eq!((router.limits, router.request_timeout), (full.limits, full.request_timeout));
+    assert_eq!(router.access_log, None);
     let Ok(Config::Server(server)) = load_text(directory.path(), SERVER) else { panic!() };
     assert_eq!((server.threshold, server.capacity), (10_000, 20_000));
     assert_eq!((server.memory, server.max_item), (256 << 20, 64 << 20));
@@ -283,7 +388,7 @@ source = { dir = "server.pem", freshness = "watched" }
         "x.toml:19: pool.source.dir is server.pem, not a directory: name another",
         "x.toml:19: pool.source.freshness is \"watched\": this is not a freshness: use \"always\", \
          \"watch\" or \"ttl\"",
-        "x.toml:20: more than one [[pool]] is not available yet: leave only one",
+        "x.toml:20: there can be no more than one [[pool]] here: leave only one",
     ];
     assert_eq!(said_in(directory.path(), text), expected);
 }
@@ -354,9 +459,9 @@ fn relations_between_values_are_checked() {
 #[test]
 fn sources_are_one_thing_or_the_other() {
     let cases = [
-        ("{}", "x.toml:9: source has neither dir nor sample = true: add dir = \"/srv/www\""),
-        ("{ sample = false }", "x.toml:9: source has neither dir nor sample = true: add dir"),
-        ("{ sample = true, dir = \"www\" }", "x.toml:9: source has more than one of dir, sample"),
+        ("{}", "x.toml:9: source has neither dir, http nor sample = true: add dir = \"/srv/www\""),
+        ("{ sample = false }", "x.toml:9: source has neither dir, http nor sample = true: add dir"),
+        ("{ sample = true, dir = \"www\" }", "x.toml:9: source has more than one of dir, http"),
         (
             "{ sample = true, freshness = \"always\" }",
             "x.toml:9: source has a freshness, which only",
@@ -404,11 +509,72 @@ fn sources_are_one_thing_or_the_other() {
         ("{ dir = \"nowhere\" }", "x.toml:9: pool.source.dir is nowhere, which does not exist"),
         ("\"www\"", "x.toml:9: pool.source is a string: make it a table"),
     ];
+    said_of_sources(&cases);
+}
+
+#[test]
+fn what_is_wrong_with_an_origin_is_said() {
+    let cases = [
+        (
+            "{ http = \"http://a\", ttl_ms = 5 }",
+            "x.toml:9: source has a ttl_ms, which only a dir has: remove ttl_ms",
+        ),
+        (
+            "{ http = \"http://a\", sample = true }",
+            "x.toml:9: source has more than one of dir, http, sample and program: leave one",
+        ),
+        (
+            "{ sample = true, timeout_ms = 5 }",
+            "x.toml:9: source has a timeout_ms, which only an http has: remove timeout_ms",
+        ),
+        (
+            "{ http = \"127.0.0.1:8080\" }",
+            "x.toml:9: pool.source.http is \"127.0.0.1:8080\": it does not start with http://: \
+             write it like \"http://127.0.0.1:8080\"",
+        ),
+        (
+            "{ http = \"https://a\" }",
+            "x.toml:9: pool.source.http is \"https://a\": https to an origin is not available yet",
+        ),
+        (
+            "{ http = \"http://a\", timeout_ms = 0 }",
+            "x.toml:9: pool.source.timeout_ms is 0: make it a whole number from 1 to 600000",
+        ),
+        (
+            "{ http = \"http://a\", stale_if_error_s = -1 }",
+            "x.toml:9: pool.source.stale_if_error_s is -1: make it a whole number from 0 to 604800",
+        ),
+        ("{ http = 8080 }", "x.toml:9: pool.source.http is an integer: make it a text in quotes"),
+    ];
+    said_of_sources(&cases);
+}
+
+/// Each source has one problem, whose text starts so.
+fn said_of_sources(cases: &[(&str, &str)]) {
     for (source, expected) in cases {
         let said = said(&SERVER.replace("{ sample = true }", source));
         assert_eq!(said.len(), 1, "{source}: {said:?}");
         assert!(said[0].starts_with(expected), "{source}: {said:?}");
     }
+}
+
+#[test]
+fn an_origin_has_a_url_and_times() {
+    let directory = directory();
+    let source = |text: &str| {
+        let text = SERVER.replace("{ sample = true }", text);
+        let Ok(Config::Server(server)) = load_text(directory.path(), &text) else { panic!() };
+        server.pool.source
+    };
+    let url: OriginUrl = "http://127.0.0.1:8080".parse().unwrap();
+    let http = |timeout, stale_if_error| SourceConfig::Http {
+        url: url.clone(),
+        timeout: Duration::from_millis(timeout),
+        stale_if_error: Duration::from_secs(stale_if_error),
+    };
+    assert_eq!(source("{ http = \"http://127.0.0.1:8080/\" }"), http(10_000, 0));
+    let all = "{ http = \"http://127.0.0.1:8080\", timeout_ms = 1, stale_if_error_s = 60 }";
+    assert_eq!(source(all), http(1, 60));
 }
 
 #[test]
@@ -458,6 +624,47 @@ fn token_keys_are_one_or_two_lines_of_hex() {
     check(&format!("{one}\n{two}\n{three}"), Some("it has 3 keys"));
     check(&"#".repeat(5_000), Some("more than 4096 bytes"));
     check("é", Some("line 1 is not 64 hex digits"));
+}
+
+#[test]
+fn an_access_log_is_a_file_in_a_directory() {
+    let directory = directory();
+    let read = |lines: &str| {
+        let text = format!("{ROUTER}[access_log]\n{lines}");
+        let Ok(Config::Router(router)) = load_text(directory.path(), &text) else { panic!() };
+        router.access_log.unwrap()
+    };
+    let path = directory.path().join("www/a.log");
+    let (json, common) = (AccessLogFormat::Json, AccessLogFormat::Common);
+    let expected = |format| AccessLogConfig { path: path.clone(), format };
+    assert_eq!(read("path = \"www/a.log\""), expected(json));
+    assert_eq!(read("path = \"www/a.log\"\nformat = \"common\""), expected(common));
+    for (lines, complaint) in [
+        ("", "11: access_log.path is missing: add path = \"/var/log/understudy/access.log\""),
+        ("path = \"www\"", "12: access_log.path is www, which is a directory: name a file in it"),
+        (
+            "path = \"a/b.log\"",
+            "12: access_log.path is in a, which does not exist: make the directory, or correct the \
+             path, which is relative to this file",
+        ),
+        (
+            "path = \"server.pem/b.log\"",
+            "12: access_log.path is in server.pem, not a directory: name a file in a directory",
+        ),
+        (
+            "path = \"a.log\"\nformat = \"xml\"",
+            "13: access_log.format is \"xml\": this is not a format: use \"json\" or \"common\"",
+        ),
+        (
+            "path = \"a.log\"\nfromat = \"json\"",
+            "13: access_log.fromat is unknown: did you mean format?",
+        ),
+    ] {
+        let said = said_in(directory.path(), &format!("{ROUTER}[access_log]\n{lines}"));
+        assert_eq!(said, [format!("x.toml:{complaint}")]);
+    }
+    let said = said(&format!("{SERVER}\n[access_log]\npath = \"a.log\""));
+    assert!(said[0].contains("access_log is unknown: it belongs in a router's"), "{said:?}");
 }
 
 #[test]
