@@ -4,7 +4,7 @@ use super::endpoint::{self, DiallingEndpoints};
 use super::frames::{FrameReader, ReadFrameError};
 use super::steering::initial_id_of;
 use super::tls;
-use crate::wire::backplane::{GOSSIP_SINCE, Purpose, Role, ServerHello};
+use crate::wire::backplane::{GOSSIP_SINCE, POOL_SINCE, Purpose, Role, ServerHello};
 use crate::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use crate::wire::session::{CloseCode, OLDEST_VERSION, Versions};
 use crate::wire::{DecodeError, FrameType, Name};
@@ -28,6 +28,8 @@ pub(crate) enum Held {
     NotWanted,
     /// The same member is linked by another address.
     Elsewhere,
+    /// It is a server of a pool that is not ours; it may be started anew for another one.
+    OfAnotherPool,
 }
 
 /// Who this worker is on the backplane.
@@ -39,6 +41,8 @@ pub(crate) struct Identity {
     pub(crate) workers: u64,
     pub(crate) worker: u64,
     pub(crate) versions: Versions,
+    /// The pool that a server is of.
+    pub(crate) pool: Option<Name>,
 }
 
 /// A connection whose other end has said who it is.
@@ -100,6 +104,7 @@ impl Identity {
             incarnation: self.incarnation,
             workers: self.workers,
             worker: self.worker,
+            pool: None,
         }
     }
 
@@ -167,8 +172,11 @@ impl Identity {
             let (mut send, receive) = connection.accept_bi().await?;
             let mut frames = FrameReader::new(receive, MAX_BACKPLANE_PAYLOAD);
             let peer = read_hello(&mut frames, FrameType::ServerHello).await?;
-            let welcome = self.hello(peer.purpose).encode(FrameType::ServerWelcome);
-            send.write_all(welcome.bytes()).await?;
+            let mut welcome = self.hello(peer.purpose);
+            if peer.newest.min(self.versions.newest) >= POOL_SINCE {
+                welcome.pool = self.pool.clone();
+            }
+            send.write_all(welcome.encode(FrameType::ServerWelcome).bytes()).await?;
             Ok((send, frames, peer))
         };
         self.meet(connection.clone(), meeting).await
@@ -229,7 +237,11 @@ fn dial_name(purpose: Purpose) -> &'static str {
 
 async fn read_hello(frames: &mut FrameReader, kind: FrameType) -> Result<ServerHello, MeetError> {
     let frame = frames.next().await?.filter(|frame| frame.kind() == kind);
-    Ok(ServerHello::decode(frame.ok_or(MeetError::NoHello)?.payload())?)
+    let frame = frame.ok_or(MeetError::NoHello)?;
+    Ok(match kind {
+        FrameType::ServerWelcome => ServerHello::decode_welcome(frame.payload())?,
+        _ => ServerHello::decode(frame.payload())?,
+    })
 }
 
 /// How one worker dials other members.

@@ -42,6 +42,10 @@ const CLIENT_HANDSHAKE_BYTES: usize = 8 * 1024;
 /// Lanes, and the session stream, that a client may have open. quinn holds memory per permitted
 /// stream from the start: with its default of 200, an idle connection takes a quarter more.
 const CLIENT_STREAMS: u32 = 8;
+/// Streams one way that a client may have open. The native protocol has none, but what client it is
+/// is not known yet: HTTP/3 must have three from the start (RFC 9114, section 6.2), or browsers end
+/// the connection.
+const CLIENT_ONE_WAY_STREAMS: u32 = 3;
 /// What a client may send on one lane before it is read: a few hundred requests.
 const CLIENT_STREAM_WINDOW: u32 = 64 * 1024;
 /// What a client may send on all its lanes before it is read.
@@ -79,7 +83,7 @@ pub(crate) fn client_facing_transport() -> Arc<TransportConfig> {
     transport
         .mtu_discovery_config(Some(mtu_discovery))
         .max_concurrent_bidi_streams(VarInt::from_u32(CLIENT_STREAMS))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(CLIENT_ONE_WAY_STREAMS))
         .stream_receive_window(VarInt::from_u32(CLIENT_STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CLIENT_WINDOW))
         .send_window(CLIENT_SEND_WINDOW)

@@ -1,6 +1,8 @@
 //! The shells that carry the machines of [`crate::node`] over QUIC: all sockets, clocks and tasks.
 
 #[cfg(feature = "server")]
+pub(crate) mod access_log;
+#[cfg(feature = "server")]
 pub(crate) mod alarm;
 #[cfg(feature = "server")]
 pub(crate) mod backplane;

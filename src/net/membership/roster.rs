@@ -16,6 +16,9 @@ use tokio::sync::watch;
 const REDIAL_DELAY: Duration = Duration::from_millis(100);
 /// How soon an address is looked at again whose server is linked by another one.
 const ELSEWHERE_DELAY: Duration = Duration::from_secs(1);
+/// How soon a server of a pool that is not ours is looked at again: it may be started anew for
+/// another one, which is rare.
+const ANOTHER_POOL_DELAY: Duration = Duration::from_secs(30);
 
 /// Addresses to link to. Who is there, its certificate says: what was said of an address only tells
 /// where to dial.
@@ -99,6 +102,7 @@ async fn keep_link(
         match hold(&target).await {
             Ok(Held::Broke) => last_complaint.clear(),
             Ok(Held::Elsewhere) => tokio::time::sleep(ELSEWHERE_DELAY).await,
+            Ok(Held::OfAnotherPool) => tokio::time::sleep(ANOTHER_POOL_DELAY).await,
             Ok(Held::NotWanted) => {
                 // Fails only if there will never be another roster.
                 let _ = roster.wait_for(|roster| !roster.0.contains(&address)).await;

@@ -1,6 +1,8 @@
 //! Bodies passed on from servers to clients, piece by piece, without copying.
 
 use super::Shell;
+use super::clients::SessionIo;
+use super::http::Feed;
 use crate::assign::ServerIndex;
 use crate::net::frames::FrameReader;
 use crate::node::router::{BodyRoute, BodyVerdict};
@@ -10,7 +12,7 @@ use crate::wire::lane::BodyStart;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// How much is passed on at a time.
 const PIECE: usize = 64 * 1024;
@@ -64,7 +66,49 @@ pub(super) enum Passing {
     /// A task passes it on, and can be told to stop.
     Active(oneshot::Sender<Stop>),
     /// It broke off at its server, and may go on.
-    Suspended(quinn::SendStream),
+    Suspended(Sink),
+}
+
+/// Where a body goes to the client.
+pub(super) enum Sink {
+    /// A native client's stream.
+    Stream(quinn::SendStream),
+    /// The front of a client that speaks HTTP.
+    Front(mpsc::Sender<Feed>),
+}
+
+impl Sink {
+    /// Takes all pieces; `false` once the client takes no more.
+    async fn write(&mut self, pieces: &mut Vec<Bytes>) -> bool {
+        match self {
+            Self::Stream(stream) => stream.write_all_chunks(pieces).await.is_ok(),
+            Self::Front(front) => {
+                for piece in pieces.drain(..) {
+                    if front.send(Feed::Data(piece)).await.is_err() {
+                        return false;
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    /// That was all.
+    async fn finish(self) {
+        // Both fail only if the client has gone.
+        match self {
+            Self::Stream(mut stream) => drop(stream.finish()),
+            Self::Front(front) => drop(front.send(Feed::End).await),
+        }
+    }
+
+    /// The rest does not come.
+    fn reset(self) {
+        if let Self::Stream(mut stream) = self {
+            // Fails only if the client has gone.
+            let _ = stream.reset(BODY_BROKEN);
+        }
+    }
 }
 
 /// How passing a body on is stopped from outside.
@@ -90,10 +134,7 @@ impl Shell {
         match self.bodies.borrow_mut().remove(&body) {
             // Fails only if the body has just ended by itself.
             Some(Passing::Active(order)) => drop(order.send(stop)),
-            Some(Passing::Suspended(mut out)) => {
-                // Fails only if the client has gone.
-                let _ = out.reset(BODY_BROKEN);
-            }
+            Some(Passing::Suspended(out)) => out.reset(),
             None => {}
         }
     }
@@ -109,22 +150,24 @@ async fn pass_on(shell: &Rc<Shell>, request_id: u64, route: BodyRoute, frames: F
     let ended = pass_pieces(frames, &mut out, start, &mut ordered, &mut passed).await;
     shell.bodies.borrow_mut().remove(&route.body);
     match ended {
-        // Both fail only if the client has gone.
-        Ok(()) => drop(out.finish()),
-        Err(Broken::AtClient) => drop(out.reset(BODY_BROKEN)),
+        // One that takes nothing does not take the end either.
+        Ok(()) => drop(tokio::time::timeout(STALL_TIMEOUT, out.finish()).await),
+        Err(Broken::AtClient) => out.reset(),
         Err(Broken::AtServer) => {
             shell.bodies.borrow_mut().insert(route.body, Passing::Suspended(out));
-            return shell.with(|node, now| node.handle_body_broken(now, request_id, passed));
+            if !shell.with(|node, now| node.handle_body_broken(now, request_id, passed)) {
+                // Given up at the same moment: nobody will ask for the rest.
+                shell.stop_body(route.body, Stop::Abandon);
+            }
+            return;
         }
     }
     shell.with(|node, _| node.handle_body_ended(request_id));
 }
 
-/// The client's stream for a body: the one that was kept for it, or a new one and how that starts.
-async fn open(
-    shell: &Rc<Shell>,
-    route: &BodyRoute,
-) -> Option<(quinn::SendStream, Option<BodyStart>)> {
+/// Where a body goes: where it went before, or to a new stream of the client's, and how that
+/// starts.
+async fn open(shell: &Rc<Shell>, route: &BodyRoute) -> Option<(Sink, Option<BodyStart>)> {
     if let Some(Passing::Suspended(out)) = shell.bodies.borrow_mut().remove(&route.body) {
         return Some((out, None));
     }
@@ -132,17 +175,19 @@ async fn open(
         // The stream was kept for a client that has gone meanwhile.
         return None;
     }
-    let connection = {
-        let sessions = shell.sessions.borrow();
-        sessions.get(route.session.0).map(|io| io.connection.clone())
+    let connection = match shell.sessions.borrow().get(route.session.0)? {
+        SessionIo::Http(io, _) => {
+            return Some((Sink::Front(io.take_feed(route.start.request_id)?), None));
+        }
+        io => io.connection()?.clone(),
     };
-    Some((connection?.open_uni().await.ok()?, Some(route.start)))
+    Some((Sink::Stream(connection.open_uni().await.ok()?), Some(route.start)))
 }
 
 /// Passes on what comes, and counts it in `passed`, until all has come or it is stopped.
 async fn pass_pieces(
     frames: FrameReader,
-    out: &mut quinn::SendStream,
+    out: &mut Sink,
     start: Option<BodyStart>,
     stop: &mut oneshot::Receiver<Stop>,
     passed: &mut u64,
@@ -153,8 +198,8 @@ async fn pass_pieces(
     piece.extend(first);
     loop {
         // Never given up half way: how much was passed on must be known.
-        let written = tokio::time::timeout(STALL_TIMEOUT, out.write_all_chunks(&mut piece)).await;
-        if !matches!(written, Ok(Ok(()))) {
+        let written = tokio::time::timeout(STALL_TIMEOUT, out.write(&mut piece)).await;
+        if !matches!(written, Ok(true)) {
             return Err(Broken::AtClient);
         }
         *passed += size;

@@ -1,13 +1,14 @@
 //! Connections of clients.
 
-use super::Shell;
+use super::http::HttpIo;
+use super::{Shell, http};
 use crate::net::backplane;
 use crate::net::frames::{FrameReader, ReadFrameError};
 use crate::net::outbox::Outbox;
 use crate::node::router::{LaneId, SessionId};
-use crate::wire::DecodeError;
 use crate::wire::frame::MAX_PAYLOAD;
 use crate::wire::session::CloseCode;
+use crate::wire::{DecodeError, Frame};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -20,24 +21,86 @@ const MAX_LANES: LaneId = 4096;
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
 
 /// The sending side of one session.
-pub(super) struct SessionIo {
-    pub(super) connection: quinn::Connection,
-    pub(super) first: Outbox,
+pub(super) enum SessionIo {
+    /// Of a native client.
+    Native(NativeIo),
+    /// Of one that speaks HTTP; a connection that is QUIC is its own.
+    Http(Rc<HttpIo>, Option<quinn::Connection>),
+}
+
+/// The sending side of a native client's session.
+pub(super) struct NativeIo {
+    connection: quinn::Connection,
+    first: Outbox,
     /// By their numbers, from 1.
     lanes: Vec<Outbox>,
-    pub(super) welcomed: Rc<Notify>,
+    welcomed: Rc<Notify>,
 }
 
 impl SessionIo {
-    pub(super) fn lane(&self, lane: LaneId) -> Option<&Outbox> {
-        self.lanes.get(usize::try_from(lane).ok()?.checked_sub(1)?)
+    /// Sends a frame for the session. Returns what is to be flushed for it.
+    pub(super) fn push_first(&self, frame: &Frame) -> Option<Outbox> {
+        match self {
+            Self::Native(io) => io.first.push(frame).then(|| io.first.clone()),
+            Self::Http(io, _) => {
+                io.take_frame(frame);
+                None
+            }
+        }
     }
 
-    /// Lets what was written last reach the client, then closes.
+    /// Sends a frame on a lane. Returns what is to be flushed for it.
+    pub(super) fn push_lane(&self, lane: LaneId, frame: &Frame) -> Option<Outbox> {
+        match self {
+            Self::Native(io) => {
+                let outbox = io.lanes.get(usize::try_from(lane).ok()?.checked_sub(1)?)?;
+                outbox.push(frame).then(|| outbox.clone())
+            }
+            Self::Http(io, _) => {
+                io.take_frame(frame);
+                None
+            }
+        }
+    }
+
+    /// Requests may come from now on.
+    pub(super) fn welcome(&self) {
+        match self {
+            Self::Native(io) => io.welcomed.notify_one(),
+            Self::Http(io, _) => io.welcome(),
+        }
+    }
+
+    /// The connection, if it is QUIC.
+    pub(super) fn connection(&self) -> Option<&quinn::Connection> {
+        match self {
+            Self::Native(io) => Some(&io.connection),
+            Self::Http(_, connection) => connection.as_ref(),
+        }
+    }
+
+    /// No more comes for this session.
+    pub(super) fn say_goodbye(&self, goaway: &Frame) {
+        match self {
+            Self::Native(io) => {
+                io.first.push(goaway);
+                io.first.close();
+            }
+            Self::Http(io, _) => io.take_frame(goaway),
+        }
+    }
+
+    /// Lets what was written last reach the client, then closes. A client that speaks HTTP may
+    /// begin another session on its connection.
     pub(super) async fn close(self, code: CloseCode, reason: String) {
-        self.first.close();
-        tokio::time::sleep(CLOSE_DELAY).await;
-        backplane::close(&self.connection, code, &reason);
+        match self {
+            Self::Native(io) => {
+                // The stream stays open meanwhile: its end would be all that the client learns.
+                tokio::time::sleep(CLOSE_DELAY).await;
+                backplane::close(&io.connection, code, &reason);
+            }
+            Self::Http(io, _) => io.close(),
+        }
     }
 }
 
@@ -85,6 +148,10 @@ impl Drop for Serving {
 }
 
 async fn serve(shell: Rc<Shell>, connection: quinn::Connection) -> Result<(), SessionError> {
+    if http::is_http3(&connection) {
+        http::serve(shell, connection).await;
+        return Ok(());
+    }
     let Ok(first) = tokio::time::timeout(HELLO_TIMEOUT, connection.accept_bi()).await else {
         backplane::close(&connection, CloseCode::ProtocolViolation, "no HELLO came in time");
         return Err(SessionError::Silent);
@@ -92,13 +159,14 @@ async fn serve(shell: Rc<Shell>, connection: quinn::Connection) -> Result<(), Se
     let (send, receive) = first?;
     let first = Outbox::by_flush(send);
     let welcomed = Rc::new(Notify::new());
-    let io = SessionIo {
+    let io = SessionIo::Native(NativeIo {
         connection: connection.clone(),
         first,
         lanes: Vec::new(),
         welcomed: Rc::clone(&welcomed),
-    };
-    let session = shell.with(|node, _| node.handle_connected());
+    });
+    let pool = shell.pools.of_connection(&connection);
+    let session = shell.with(|node, _| node.handle_connected_for(pool));
     shell.sessions.borrow_mut().insert(session.0, io);
     let _serving = Serving { shell: Rc::clone(&shell), session, connection: connection.clone() };
     tokio::select! {
@@ -119,7 +187,10 @@ async fn read_session(
 ) {
     let mut frames = FrameReader::new(receive, MAX_PAYLOAD);
     loop {
-        let first = shell.sessions.borrow().get(session.0).map(|io| io.first.clone());
+        let first = match shell.sessions.borrow().get(session.0) {
+            Some(SessionIo::Native(io)) => Some(io.first.clone()),
+            _ => None,
+        };
         if let Some(first) = first {
             // A client that asks on and on, and reads no answer, is asked to wait.
             first.low_water().await;
@@ -152,7 +223,7 @@ async fn accept_lanes(
         }
         number += 1;
         let outbox = Outbox::by_flush(send);
-        if let Some(io) = shell.sessions.borrow_mut().get_mut(session.0) {
+        if let Some(SessionIo::Native(io)) = shell.sessions.borrow_mut().get_mut(session.0) {
             io.lanes.push(outbox.clone());
         }
         let (shell, mut guard) = (Rc::clone(shell), ClosesUnlessDone(Some(connection.clone())));

@@ -7,10 +7,16 @@
 
 mod bodies;
 mod clients;
+mod http;
 mod keys;
+mod listen;
+mod outputs;
+mod pools;
 mod servers;
 mod service;
+mod status_counts;
 
+use super::access_log::AccessLog;
 use super::alarm::Alarm;
 use super::backplane::Identity;
 use super::beside::Beside;
@@ -21,12 +27,13 @@ use super::membership::Mesh;
 use super::outbox::Outbox;
 use super::traffic::Traffic;
 use crate::assign::ServerIndex;
-use crate::node::router::{Output, Router, Shared};
+use crate::node::router::{Router, Shared};
 use crate::wire::backplane::{Holding, Message, Role};
 use crate::wire::session::{CloseCode, GoawayReason};
 use crate::wire::{ClientId, Name, Time};
-use bodies::{Passing, Stop};
+use bodies::Passing;
 use clients::SessionIo;
+use pools::Pools;
 use rand::Rng;
 use servers::ServerIo;
 use service::Plan;
@@ -39,6 +46,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use service::RouterService;
 pub use service::StartError;
+pub(crate) use status_counts::StatusCounts;
 
 /// How long clients have to hear that the router goes away.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -54,6 +62,7 @@ pub(crate) struct Shell {
     pub(super) identity: Identity,
     door: Door,
     node: RefCell<Router>,
+    pools: Pools,
     sessions: RefCell<Beside<SessionIo>>,
     servers: RefCell<Vec<Option<ServerIo>>>,
     /// Bodies that are being passed on.
@@ -68,11 +77,18 @@ pub(crate) struct Shell {
     gone: RefCell<Traffic>,
     /// Clients' streams that were filled in this turn.
     unflushed: RefCell<Vec<Outbox>>,
+    /// Rings when the router goes away.
+    leaving: Notify,
+    /// HTTP clients are told who they are by a cookie.
+    cookies: bool,
     #[cfg(test)]
     doomed: Cell<Option<ClientId>>,
     alarm: Alarm,
     shared: Arc<Shared>,
     inspectors: Inspectors<Shell>,
+    pub(super) access_log: Option<AccessLog>,
+    /// Answers of the HTTP front, for it to count.
+    pub(super) http_answers: StatusCounts,
     /// The process's part in the gossip: worker 0's.
     mesh: OnceCell<Rc<Mesh>>,
 }
@@ -82,20 +98,7 @@ impl Shell {
         let config = &plan.config;
         let mut seed = [0; 32];
         rand::rng().fill_bytes(&mut seed);
-        let node = crate::node::router::RouterConfig {
-            pool: config.pool.name.clone(),
-            policy: config.pool.policy,
-            limits: crate::wire::session::Limits {
-                slots: config.limits.slots,
-                in_flight: config.limits.in_flight,
-                max_item: config.limits.max_item,
-            },
-            request_timeout: config.request_timeout,
-            token_lifetime: TOKEN_LIFETIME,
-            versions: config.versions,
-            seed,
-            planted: crate::node::Planted::default(),
-        };
+        let node = pools::machine_config(config, seed);
         let workers = plan.inspectors.each().len();
         let clients = usize::try_from(config.limits.clients).unwrap_or(usize::MAX);
         Self {
@@ -106,9 +109,11 @@ impl Shell {
                 workers: workers as u64,
                 worker: u64::from(worker),
                 versions: config.versions,
+                pool: None,
             },
             door: Door::new(clients.div_ceil(workers)),
             node: RefCell::new(Router::new(node, plan.keys.clone(), Arc::clone(&plan.shared))),
+            pools: Pools::new(config),
             sessions: RefCell::default(),
             servers: RefCell::default(),
             bodies: RefCell::default(),
@@ -118,12 +123,16 @@ impl Shell {
             next_inspection: Cell::new(FIRST_INSPECTION),
             gone: RefCell::default(),
             unflushed: RefCell::default(),
+            leaving: Notify::new(),
+            cookies: config.cookies,
             #[cfg(test)]
             doomed: Cell::default(),
             alarm: Alarm::default(),
             clock: plan.clock,
             shared: Arc::clone(&plan.shared),
             inspectors: plan.inspectors.clone(),
+            access_log: plan.access_log.clone(),
+            http_answers: StatusCounts::default(),
             mesh: OnceCell::new(),
         }
     }
@@ -140,50 +149,6 @@ impl Shell {
         self.unflushed.borrow_mut().drain(..).for_each(|outbox| outbox.flush());
         self.alarm.set(node.poll_timeout());
         result
-    }
-
-    fn carry_out(&self, output: Output) {
-        match output {
-            Output::ToSession { session, frame } => {
-                if let Some(io) = self.sessions.borrow().get(session.0)
-                    && io.first.push(&frame)
-                {
-                    self.unflushed.borrow_mut().push(io.first.clone());
-                }
-            }
-            Output::Welcomed { session } => {
-                if let Some(io) = self.sessions.borrow().get(session.0) {
-                    io.welcomed.notify_one();
-                }
-            }
-            Output::ToLane { session, lane, frame } => {
-                let sessions = self.sessions.borrow();
-                if let Some(outbox) = sessions.get(session.0).and_then(|io| io.lane(lane))
-                    && outbox.push(&frame)
-                {
-                    self.unflushed.borrow_mut().push(outbox.clone());
-                }
-            }
-            Output::ToServer { server, worker, frame } => {
-                let servers = self.servers.borrow();
-                if let Some(outbox) = server_io(&servers, server).and_then(|io| io.outbox(worker)) {
-                    outbox.push(&frame);
-                }
-            }
-            Output::Admitted { client, admission } => self.tell_others(client, admission),
-            Output::Relink { server } => {
-                if let Some(io) = server_io(&self.servers.borrow(), server) {
-                    io.close(CloseCode::Done, "it has another number of workers");
-                }
-            }
-            Output::CloseSession { session, code, reason } => {
-                if let Some(io) = self.sessions.borrow_mut().remove(session.0) {
-                    tokio::task::spawn_local(io.close(code, reason));
-                }
-            }
-            Output::SuspendBody { body } => self.stop_body(body, Stop::Suspend),
-            Output::AbandonBody { body } => self.stop_body(body, Stop::Abandon),
-        }
     }
 
     /// Tells the other workers that a client has a session here now.
@@ -242,9 +207,21 @@ impl Shell {
     pub(crate) fn traffic(&self) -> Traffic {
         let mut traffic = *self.gone.borrow();
         for io in self.sessions.borrow().values() {
-            traffic.add_connection(&io.connection.stats());
+            if let Some(connection) = io.connection() {
+                traffic.add_connection(&connection.stats());
+            }
         }
         traffic
+    }
+
+    /// How HTTP requests were answered.
+    pub(crate) fn http_answers(&self) -> StatusCounts {
+        self.http_answers.clone()
+    }
+
+    /// The log of these, if there is one. All workers have the same.
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
     }
 
     /// Where a server is linked, as text; empty while it is not.
@@ -281,9 +258,9 @@ impl Shell {
 
     async fn say_goodbye(&self, public: &quinn::Endpoint) {
         let goaway = GoawayReason::Shutdown.encode();
+        self.leaving.notify_waiters();
         for io in self.sessions.borrow().values() {
-            io.first.push(&goaway);
-            io.first.close();
+            io.say_goodbye(&goaway);
         }
         // A moment for the frame to leave before the close overtakes it.
         tokio::time::sleep(Duration::from_millis(20)).await;

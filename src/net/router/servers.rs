@@ -6,6 +6,7 @@ use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
 use crate::net::membership::{Roster, Target};
 use crate::net::outbox::Outbox;
+use crate::node::router::CannotLink;
 use crate::wire::backplane::{Message, Purpose};
 use crate::wire::session::CloseCode;
 use crate::wire::{DecodeError, Name};
@@ -20,9 +21,13 @@ const FIRST_LINKS: Duration = Duration::from_millis(500);
 /// The sending side of a server's links, one to each of its workers.
 pub(super) struct ServerIo {
     pub(super) name: Name,
+    /// As it says.
+    pool: Option<Name>,
     version: u64,
     connections: Vec<quinn::Connection>,
     outboxes: Vec<Outbox>,
+    /// Connections for bodies, one to each of its workers.
+    bodies: Vec<quinn::Connection>,
 }
 
 impl ServerIo {
@@ -32,6 +37,10 @@ impl ServerIo {
 
     pub(super) fn outbox(&self, worker: u64) -> Option<&Outbox> {
         self.outboxes.get(usize::try_from(worker).ok()?)
+    }
+
+    pub(super) fn bodies(&self, worker: u64) -> Option<&quinn::Connection> {
+        self.bodies.get(usize::try_from(worker).ok()?)
     }
 
     pub(super) fn address(&self) -> String {
@@ -56,6 +65,12 @@ pub(super) async fn hold_links(
     let links = shell.identity.dial_all(dialling, address, Purpose::Frames).await?;
     let name = links[0].peer.name.clone();
     target.met.replace(Some(name.clone()));
+    let pool = links[0].peer.pool.clone();
+    if let Err(why) = shell.with(|node, _| node.has_pool(pool.as_ref())) {
+        give_up(&links, &why.to_string());
+        return Ok(shell.leave_alone(&name, &why));
+    }
+    shell.pools.forget_stranger(&name);
     let for_bodies = shell.identity.dial_all(dialling, address, Purpose::Bodies).await?;
     if shell.is_linked(&name) {
         [links, for_bodies].iter().for_each(|links| give_up(links, "it is linked already"));
@@ -64,16 +79,17 @@ pub(super) async fn hold_links(
     let mut readers = Vec::new();
     let version = backplane::version_with(&links);
     let (connections, outboxes) = (Vec::new(), Vec::new());
-    let mut io = ServerIo { name: name.clone(), version, connections, outboxes };
+    let bodies = for_bodies.iter().map(|met| met.connection.clone()).collect();
+    let mut io = ServerIo { name: name.clone(), pool, version, connections, outboxes, bodies };
     for Met { connection, send, frames, .. } in links {
         io.outboxes.push(Outbox::by_task(send));
         io.connections.push(connection);
         readers.push(frames);
     }
     let connections = io.connections.clone();
-    let Some(server) = shell.add_server(io) else {
-        tracing::error!(server = %name, "there are more servers than a router can tell apart");
-        return Ok(Held::NotWanted);
+    let server = match shell.add_server(io) {
+        Ok(server) => server,
+        Err(why) => return Ok(shell.leave_alone(&name, &why)),
     };
     shell.linked.notify_waiters();
     tracing::info!(server = %name, %address, workers = readers.len(), "linked to a server");
@@ -111,18 +127,36 @@ impl Shell {
         self.servers.borrow().iter().flatten().any(|io| io.name == *name)
     }
 
-    fn add_server(&self, io: ServerIo) -> Option<ServerIndex> {
+    /// The machine has no use for a server.
+    fn leave_alone(&self, name: &Name, why: &CannotLink) -> Held {
+        match why {
+            CannotLink::NoSuchPool(pool) => {
+                if self.pools.note_stranger(name, pool) {
+                    tracing::warn!(server = %name, %pool, "a server is not linked: {why}");
+                    self.linked.notify_waiters();
+                }
+                Held::OfAnotherPool
+            }
+            CannotLink::TooMany => {
+                tracing::error!(server = %name, "a server is not linked: {why}");
+                Held::NotWanted
+            }
+        }
+    }
+
+    fn add_server(&self, io: ServerIo) -> Result<ServerIndex, CannotLink> {
         let (name, workers, version) = (io.name.clone(), io.workers(), io.version);
+        let pool = io.pool.clone();
         let mut io = Some(io);
         self.with(|node, now| {
             // In its place before the machine's first message for it is carried out.
-            let server = node.handle_server_up(now, &name, workers, version)?;
+            let server = node.handle_server_up(now, (&name, pool.as_ref()), workers, version)?;
             let mut servers = self.servers.borrow_mut();
             if servers.len() <= server.get() {
                 servers.resize_with(server.get() + 1, || None);
             }
             servers[server.get()] = io.take();
-            Some(server)
+            Ok(server)
         })
     }
 
@@ -130,12 +164,13 @@ impl Shell {
     pub(super) async fn first_links(&self, roster: watch::Receiver<Roster>) {
         let all = async {
             loop {
-                let linked = self.linked.notified();
+                let changed = self.linked.notified();
                 let known = roster.borrow().len();
-                if (1..=self.servers.borrow().iter().flatten().count()).contains(&known) {
+                let linked = self.servers.borrow().iter().flatten().count();
+                if (1..=linked + self.pools.strangers()).contains(&known) {
                     return;
                 }
-                linked.await;
+                changed.await;
             }
         };
         // Those that are missing then are down, as far as clients are concerned.

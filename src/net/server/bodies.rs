@@ -2,8 +2,9 @@
 
 use super::{RouterLink, Shell};
 use crate::node::server::{Link, unmirrored_trailer};
-use crate::source::Unmirrored;
+use crate::source::{BodyPieces, Piece, Unmirrored};
 use crate::wire::Key;
+use crate::wire::http::{Fields, content_end, piece_start};
 use crate::wire::lane::BodyStart;
 use crate::wire::types::Fingerprinter;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// How much of a version is handed to the transport at a time.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 /// How long a router that has just linked may take to open its connection for bodies.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How a body ends that cannot be sent to its end.
@@ -66,6 +67,46 @@ pub(super) async fn send_unmirrored(
     }
     let trailer = unmirrored_trailer(&key, &pass.finish().digest);
     if stream.write_chunk(trailer).await.is_ok() {
+        let _ = stream.finish();
+    }
+}
+
+/// Sends the content of an answer as it comes. Where the router does not want it any more, the
+/// request is given up at its origin.
+pub(super) async fn send_open(
+    shell: Rc<Shell>,
+    to: Link,
+    request_id: u64,
+    mut body: Box<dyn BodyPieces>,
+) {
+    let Some(mut stream) = open(&shell, &to, BodyStart { request_id, offset: 0 }).await else {
+        return;
+    };
+    let mut trailers = Fields::default();
+    loop {
+        let next = tokio::select! {
+            next = body.next() => next,
+            _ = stream.stopped() => return,
+        };
+        match next {
+            Ok(Piece::Data(bytes)) if bytes.is_empty() => {}
+            Ok(Piece::Data(bytes)) => {
+                let mut chunks = [piece_start(bytes.len()), bytes];
+                if stream.write_all_chunks(&mut chunks).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Piece::Trailers(fields)) => trailers = fields,
+            Ok(Piece::End) => break,
+            Err(error) => {
+                tracing::debug!(%error, "the content of an origin's answer broke off");
+                // Fails only if the router has gone.
+                let _ = stream.reset(BODY_BROKEN);
+                return;
+            }
+        }
+    }
+    if stream.write_chunk(content_end(&trailers)).await.is_ok() {
         let _ = stream.finish();
     }
 }

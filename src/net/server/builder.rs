@@ -4,7 +4,9 @@ use super::{Drainer, ServerService};
 use crate::admin::{self, Admin, AdminError};
 use crate::config::{self, ConfigErrors, ServerConfig, SourceConfig};
 use crate::net::router::StartError;
-use crate::source::{Directory, DirectoryOptions, OpenError, Sample, SharedSource, Source};
+use crate::source::{
+    Directory, DirectoryOptions, OpenError, Origin, OriginOptions, Sample, SharedSource, Source,
+};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -138,6 +140,15 @@ fn configured_source(config: &ServerConfig) -> Result<SharedSource, BuildError> 
                 ..Default::default()
             };
             Arc::new(Directory::open(dir, options)?)
+        }
+        // For how long it may fail is for those who keep its answers.
+        SourceConfig::Http { url, timeout, .. } => {
+            let options = OriginOptions {
+                timeout: *timeout,
+                max_item: config.max_item,
+                ..OriginOptions::new(url.clone())
+            };
+            Arc::new(Origin::new(options))
         }
         SourceConfig::Sample => Arc::new(Sample::new()),
         SourceConfig::Program => return Err(BuildError::NoSource),

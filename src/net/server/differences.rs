@@ -1,19 +1,37 @@
-//! Differences between versions, made off the event loop.
+//! What is made of versions off the event loop: differences, and compressed forms for HTTP clients.
 
 use super::Shell;
-use crate::mirror::{Pair, delta};
+use crate::mirror::{Coding, Pair, codings, delta};
 use bytes::Bytes;
 use std::rc::Rc;
 
-/// Differences that a worker has made at one time.
+/// Things of these kinds that a worker has made at one time.
 pub(super) const MAKERS: usize = 2;
 
-/// Makes one, and hands it in. One that cannot be made is not worth it.
+/// Makes a difference, and hands it in.
 pub(super) async fn make(shell: Rc<Shell>, pair: Pair, old: Bytes, new: Bytes) {
-    let Ok(_permit) = shell.makers.acquire().await else {
+    let Some(made) = in_turn(&shell, move || delta::encode(&old, &new)).await else {
         return;
     };
-    let made = tokio::task::spawn_blocking(move || delta::encode(&old, &new)).await;
-    let made = made.inspect_err(|error| tracing::error!(%error, "a difference was not made"));
-    shell.with(|node, now| node.handle_difference(now, pair, made.ok().flatten()));
+    shell.with(|node, now| node.handle_difference(now, pair, made));
+}
+
+/// Codes a version, and hands it in.
+pub(super) async fn compress(shell: Rc<Shell>, coding: Coding, bytes: Bytes) {
+    let coded = in_turn(&shell, move || codings::encode(coding.encoding, &bytes)).await;
+    if let Some(coded) = coded {
+        shell.with(|node, now| node.handle_compressed(now, coding, coded));
+    }
+}
+
+/// Has something made when it is its turn. What cannot be made is not worth it; `None` if nothing
+/// is made any more.
+async fn in_turn<T: Send + 'static>(
+    shell: &Shell,
+    make: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Option<Option<T>> {
+    let _permit = shell.makers.acquire().await.ok()?;
+    let made = tokio::task::spawn_blocking(make).await;
+    let made = made.inspect_err(|error| tracing::error!(%error, "something was not made"));
+    Some(made.ok().flatten())
 }

@@ -3,7 +3,7 @@
 //! A server sends to another one over the connection that it dialled itself, and listens on the one
 //! that the other dialled. A router's connection carries frames both ways.
 
-use super::{Plan, Shell};
+use super::{Plan, Shell, exchanges};
 use crate::net::backplane::{self, Dialling, Held, MeetError, Met, first_closed};
 use crate::net::frames::FrameReader;
 use crate::net::membership::{self, Mesh, Setup, Target};
@@ -89,7 +89,7 @@ async fn serve(shell: &Rc<Shell>, met: Met) {
             let id = connection.stable_id();
             shell.body_connections.borrow_mut().insert(router.clone(), connection.clone());
             shell.body_connected.notify_waiters();
-            connection.closed().await;
+            exchanges::accept_contents(shell, &router, &connection).await;
             let mut connections = shell.body_connections.borrow_mut();
             if connections.get(&router).is_some_and(|newest| newest.stable_id() == id) {
                 connections.remove(&router);
@@ -179,11 +179,18 @@ async fn hold_links(
         met.iter().for_each(|met| backplane::close(&met.connection, CloseCode::Done, reason));
     };
     target.met.replace(Some(name.clone()));
+    let own_pool = shell.identity.pool.as_ref();
     let version = backplane::version_with(&met);
     if name == shell.identity.name {
         // A list of all servers may be given to each of them.
         give_up("the same server");
         return Ok(Held::NotWanted);
+    }
+    // Who does not say it is of a version in which there was one pool.
+    if let Some(pool) = met[0].peer.pool.as_ref().filter(|pool| Some(*pool) != own_pool) {
+        tracing::debug!(server = %name, %pool, "a server of another pool is not linked");
+        give_up("it is of another pool");
+        return Ok(Held::OfAnotherPool);
     }
     if is_linked(&name) {
         give_up("it is linked already");

@@ -7,7 +7,9 @@ mod bodies;
 mod builder;
 mod differences;
 pub(crate) mod drain;
+mod exchanges;
 mod links;
+mod outputs;
 mod retrieval;
 
 use super::alarm::Alarm;
@@ -23,17 +25,16 @@ use super::tls::{self, Backplane};
 use super::workers::{self, StopOrder};
 use crate::cluster::Tally;
 use crate::config::{self, ServerConfig};
-use crate::node::server::{Link, Output, Server};
-use crate::source::{SharedSource, Unmirrored};
-use crate::wire::backplane::{Message, Role, gather_reply, use_cached_frame};
-use crate::wire::lane::BodyStart;
+use crate::node::server::{Link, Server};
+use crate::source::{BodyPieces, SharedSource, Unmirrored};
+use crate::wire::backplane::Role;
 use crate::wire::session::CloseCode;
 use crate::wire::{Name, Time};
 pub use builder::{BuildError, Builder, Server as EmbeddedServer};
 pub use drain::Drainer;
+use exchanges::ContentStream;
 use links::RouterLink;
 use quinn::crypto::rustls::QuicClientConfig;
-use retrieval::{Calling, Retrieval};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -41,7 +42,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 /// Connections of other members that one worker holds at the most.
 const MAX_LINKS: usize = 4096;
@@ -97,6 +98,16 @@ pub(crate) struct Shell {
     body_connected: Notify,
     /// Items that are passed on as they are read, by the retrieval that opened them.
     opened: RefCell<BTreeMap<u64, Unmirrored>>,
+    /// Exchanges with an HTTP origin that wait for an answer.
+    exchanging: RefCell<BTreeMap<u64, exchanges::Underway>>,
+    /// Content of answers that is passed on as it comes, by the exchange.
+    answering: RefCell<BTreeMap<u64, Box<dyn BodyPieces>>>,
+    /// Who waits for the content of a request.
+    contents: RefCell<BTreeMap<(Link, u64), oneshot::Sender<ContentStream>>>,
+    /// Answers with more bytes are not kept.
+    max_item: u64,
+    /// How long an answer may be given after its time when the origin fails, in seconds.
+    stale_if_error_s: u64,
     /// Bounds the threads that make differences.
     makers: Semaphore,
     next_link: Cell<u64>,
@@ -205,6 +216,7 @@ impl Shell {
             threshold: config.threshold,
             capacity: config.capacity,
             slots: crate::wire::lane::MAX_SLOTS,
+            passes_http: plan.source.is_http(),
             memory: memory / plan.workers,
             client_idle_timeout: config.client_idle_timeout,
             rebuild_batch: REBUILD_BATCH,
@@ -221,6 +233,7 @@ impl Shell {
                 workers,
                 worker: u64::from(worker),
                 versions: config.versions,
+                pool: Some(config.pool.name.clone()),
             },
             clock: plan.clock,
             door: Door::new(MAX_LINKS),
@@ -231,6 +244,11 @@ impl Shell {
             body_connections: RefCell::default(),
             body_connected: Notify::new(),
             opened: RefCell::default(),
+            exchanging: RefCell::default(),
+            answering: RefCell::default(),
+            contents: RefCell::default(),
+            max_item: config.max_item,
+            stale_if_error_s: config.pool.source.stale_if_error().as_secs(),
             makers: Semaphore::new(differences::MAKERS),
             next_link: Cell::new(0),
             alarm: Alarm::default(),
@@ -247,62 +265,6 @@ impl Shell {
         }
         self.alarm.set(node.poll_timeout());
         result
-    }
-
-    fn carry_out(self: &Rc<Self>, output: Output) {
-        match output {
-            Output::Send { to, message } => self.send(&to, &message),
-            Output::UseCached { to, request_id, by, inner_id, tag } => {
-                if let Some(outbox) = self.outboxes.borrow().get(&to) {
-                    outbox.push(&use_cached_frame(request_id, by, inner_id, &tag));
-                }
-            }
-            Output::Reply { to, request_id, assignment, by, reply } => {
-                if let Some(outbox) = self.outboxes.borrow().get(&to) {
-                    outbox.fill(|out| {
-                        gather_reply(out, request_id, assignment.as_deref(), by, &reply);
-                    });
-                }
-            }
-            Output::SendBody { to, request_id, offset, pieces } => {
-                let start = BodyStart { request_id, offset };
-                tokio::task::spawn_local(bodies::send(Rc::clone(self), to, start, pieces));
-            }
-            Output::Differ { pair, old, new } => {
-                tokio::task::spawn_local(differences::make(Rc::clone(self), pair, old, new));
-            }
-            Output::Call { ticket, request } => {
-                let calling = Calling::new(Rc::clone(self), ticket);
-                tokio::task::spawn_local(async move {
-                    let source = calling.source();
-                    let answer = source.call(*request).await;
-                    calling.answer(answer);
-                });
-            }
-            Output::SendUnmirrored { to, request_id, key, ticket } => {
-                if let Some(item) = self.opened.borrow_mut().remove(&ticket) {
-                    let shell = Rc::clone(self);
-                    tokio::task::spawn_local(bodies::send_unmirrored(
-                        shell, to, request_id, key, item,
-                    ));
-                }
-            }
-            Output::Retrieve { ticket, key, known } => {
-                let retrieval = Retrieval::new(Rc::clone(self), ticket);
-                tokio::task::spawn_local(async move {
-                    let source = retrieval.source();
-                    let answer = source.retrieve(&key, known.as_deref()).await;
-                    retrieval.answer(answer);
-                });
-            }
-        }
-    }
-
-    /// Sends a message if the link is there.
-    fn send(&self, to: &Link, message: &Message) {
-        if let Some(outbox) = self.outboxes.borrow().get(to) {
-            outbox.fill(|out| message.gather(out));
-        }
     }
 
     /// Turns the machine's clock.

@@ -138,7 +138,9 @@ impl Cluster {
     /// Waits until every worker of the router is linked to the server as it is now.
     async fn wait_until_ready(&self) {
         wait_until(async || {
-            let look = |shell: &std::rc::Rc<router::Shell>| shell.with(|node, _| node.is_ready());
+            let look = |shell: &std::rc::Rc<router::Shell>| {
+                shell.with(|node, _| node.ready_pools().iter().all(|(_, is_ready)| *is_ready))
+            };
             self.inspectors.look(look).await.is_some_and(|all| all.into_iter().all(|ready| ready))
         })
         .await;

@@ -127,8 +127,15 @@ async fn intrude(files: &TempDir, name: &str, to: SocketAddr, gossip: &Gossip) -
     let own = Backplane::load(&config.backplane, Role::Server, &config.name).expect("good files");
     let dialling = Dialling::new(config.listen, tls::quic_client(own.client_config()));
     let (role, name) = (Role::Server, config.name);
-    let identity =
-        Identity { role, name, incarnation: 1, workers: 1, worker: 0, versions: config.versions };
+    let identity = Identity {
+        role,
+        name,
+        incarnation: 1,
+        workers: 1,
+        worker: 0,
+        versions: config.versions,
+        pool: None,
+    };
     let mut met = identity.dial_any(&dialling, to, Purpose::Gossip).await.expect("it answers");
     met.send.write_all(gossip.encode().bytes()).await.expect("it reads");
     met.connection.closed().await
