@@ -1,6 +1,7 @@
 //! Metrics in the OpenMetrics text format, made from a machine's numbers when they are asked for.
 
 use super::router::{Numbers, state};
+use crate::node::router::ReplyCounters;
 use crate::node::server::ServerView;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -62,7 +63,7 @@ fn labelled<const N: usize>(
 
 /// A router's metrics.
 pub(super) fn of_router(numbers: &Numbers) -> Response {
-    let Numbers { view, traffic, handshakes } = numbers;
+    let Numbers { view, traffic, handshakes, .. } = numbers;
     let mut sheet = Sheet::new();
     sheet.gauge("clients", "Clients with an assignment", &plain(view.clients as u64));
     sheet.gauge("sessions", "Clients that are connected", &plain(view.sessions as u64));
@@ -88,7 +89,31 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
         "Bodies that broke off and could not go on",
         &plain(counters.abandoned_bodies),
     );
-    let replies = &view.replies;
+    replies(&view.replies, &mut sheet);
+    let (sent, received) = (&traffic.sent, &traffic.received);
+    let ways = |sent, received| labelled("direction", [("sent", sent), ("received", received)]);
+    let datagrams = ways(sent.datagrams, received.datagrams);
+    sheet.counter("client_datagrams", "UDP datagrams from and to clients", &datagrams);
+    let bytes = ways(sent.bytes, received.bytes);
+    sheet.counter("client_bytes", "Bytes in them", &bytes);
+    let help = "System calls that sent them; replies by this are what coalescing saves";
+    sheet.counter("client_send_calls", help, &plain(sent.system_calls));
+    let states: Vec<_> = view
+        .servers
+        .iter()
+        .map(|row| {
+            let server = ("server", row.name.to_string());
+            let pool = ("pool", row.pool.to_string());
+            (vec![server, pool, ("state", state(row).to_owned())], 1)
+        })
+        .collect();
+    sheet.gauge("server_state", "1 for the state that a server is in", &states);
+    http_front(numbers, &mut sheet);
+    sheet.answer()
+}
+
+/// What clients of the native protocol were answered.
+fn replies(replies: &ReplyCounters, sheet: &mut Sheet) {
     let by_kind = labelled(
         "reply",
         [
@@ -111,24 +136,23 @@ pub(super) fn of_router(numbers: &Numbers) -> Response {
         [("mirror", replies.by_mirror), ("crc", replies.by_crc), ("strong", replies.by_strong)],
     );
     sheet.counter("use_cached", "Use-cached replies by what proved them", &by_evidence);
-    let (sent, received) = (&traffic.sent, &traffic.received);
-    let ways = |sent, received| labelled("direction", [("sent", sent), ("received", received)]);
-    let datagrams = ways(sent.datagrams, received.datagrams);
-    sheet.counter("client_datagrams", "UDP datagrams from and to clients", &datagrams);
-    let bytes = ways(sent.bytes, received.bytes);
-    sheet.counter("client_bytes", "Bytes in them", &bytes);
-    let help = "System calls that sent them; replies by this are what coalescing saves";
-    sheet.counter("client_send_calls", help, &plain(sent.system_calls));
-    let states: Vec<_> = view
-        .servers
+}
+
+/// What the router's HTTP front did.
+fn http_front(numbers: &Numbers, sheet: &mut Sheet) {
+    let answers: Vec<_> = numbers
+        .http_answers
         .iter()
-        .map(|row| {
-            let server = ("server", row.name.to_string());
-            (vec![server, ("state", state(row).to_owned())], 1)
+        .map(|(version, status, count)| {
+            let status = ("status", status.to_string());
+            (vec![status, ("version", version.to_owned())], count)
         })
         .collect();
-    sheet.gauge("server_state", "1 for the state that a server is in", &states);
-    sheet.answer()
+    sheet.counter("http_answers", "Answers to HTTP requests", &answers);
+    if let Some((written, dropped)) = numbers.access_log {
+        let entries = labelled("fate", [("written", written), ("dropped", dropped)]);
+        sheet.counter("access_log_entries", "Entries of the access log", &entries);
+    }
 }
 
 /// A server's metrics.
@@ -162,12 +186,11 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         ("deltas", "Requests answered by a difference", counters.deltas),
         ("delta_bytes", "Bytes of these differences", counters.delta_bytes),
         ("delta_full_bytes", "Bytes of what they stood for", counters.delta_full_bytes),
+        ("coded", "Requests of HTTP clients answered by coded content", counters.coded),
+        ("coded_bytes", "Bytes of this content", counters.coded_bytes),
+        ("coded_full_bytes", "Bytes of what it stood for", counters.coded_full_bytes),
         ("batches", "Requests about many slots", counters.batches),
-        (
-            "batched_unchanged",
-            "Slots that they were told are unchanged",
-            counters.batched_unchanged,
-        ),
+        ("batched_unchanged", "Slots of them told to be unchanged", counters.batched_unchanged),
         ("listed_entries", "Mirror entries that clients had to tell of", counters.listed_entries),
         ("prefetched", "Payloads an alternate got from its source", counters.prefetched),
         ("pulled", "Payloads an alternate got from the primary", counters.pulled),
@@ -189,6 +212,7 @@ pub(super) fn of_server(view: &ServerView) -> Response {
         [
             ("items", memory.items as u64),
             ("deltas", memory.deltas as u64),
+            ("codings", memory.codings as u64),
             ("mirrors", memory.mirrors as u64),
         ],
     );

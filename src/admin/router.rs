@@ -4,7 +4,7 @@ use super::members::{self, MemberEntry};
 use super::{failure, metrics, nowhere, page};
 use crate::assign::Title;
 use crate::net::inspect::{Inspector, Inspectors};
-use crate::net::router::Shell;
+use crate::net::router::{Shell, StatusCounts};
 use crate::net::traffic::Traffic;
 use crate::node::router::{HealthState, ReplyCounters, RouterView, ServerRow};
 use crate::wire::backplane::{Holding, SelfState};
@@ -61,6 +61,7 @@ struct Coalescing {
 #[derive(Serialize)]
 struct ServerEntry {
     name: String,
+    pool: String,
     pid: u64,
     address: String,
     admin: String,
@@ -131,6 +132,7 @@ fn server_entry(row: &ServerRow, address: String) -> ServerEntry {
     let number = |field: fn(&crate::wire::backplane::Status) -> u64| status.map_or(0, field);
     ServerEntry {
         name: row.name.to_string(),
+        pool: row.pool.to_string(),
         pid: number(|status| status.pid),
         address,
         admin: status.map_or_else(String::new, |status| status.admin.clone()),
@@ -196,11 +198,14 @@ async fn view(workers: &Inspectors<Shell>) -> Option<Numbers> {
         view: shell.with(|node, _| node.view()),
         traffic: shell.traffic(),
         handshakes: shell.handshakes(),
+        http_answers: shell.http_answers(),
+        access_log: shell.access_log().map(|log| (log.written(), log.dropped())),
     };
     let add = |sum: &mut Numbers, other: &Numbers| {
         sum.view.add(&other.view);
         sum.traffic.add(&other.traffic);
         sum.handshakes += other.handshakes;
+        sum.http_answers.add(&other.http_answers);
     };
     workers.sum(look, add).await
 }
@@ -211,18 +216,33 @@ pub(super) struct Numbers {
     pub(super) traffic: Traffic,
     /// Handshakes of clients that are under way.
     pub(super) handshakes: usize,
+    /// Answers of the HTTP front.
+    pub(super) http_answers: StatusCounts,
+    /// Entries that the access log has written and lost, if there is one; all workers' already.
+    pub(super) access_log: Option<(u64, u64)>,
 }
 
-/// A client that comes now would be served, whichever worker it comes to.
+/// A client that comes now would be served, whichever worker it comes to, in some pool at least: a
+/// pool without servers is no reason to keep clients of the others away.
 async fn ready(State(workers): Workers) -> Response {
     let ready = workers.sum(
-        |shell| shell.with(|node, _| node.is_ready()),
-        |all: &mut bool, one| *all = *all && *one,
+        |shell| shell.with(|node, _| node.ready_pools()),
+        |all: &mut Vec<(Name, bool)>, one| {
+            for ((_, all), (_, one)) in all.iter_mut().zip(one) {
+                *all = *all && *one;
+            }
+        },
     );
-    match ready.await {
-        Some(true) => "ready\n".into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "no server can be reached\n").into_response(),
+    let (ready, missing): (Vec<_>, Vec<_>) =
+        ready.await.unwrap_or_default().into_iter().partition(|(_, is_ready)| *is_ready);
+    if ready.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no server can be reached\n").into_response();
     }
+    let mut text = "ready\n".to_owned();
+    for (pool, _) in missing {
+        text += &format!("no server of pool {pool} can be reached\n");
+    }
+    text.into_response()
 }
 
 async fn status(State(workers): Workers) -> Response {
@@ -295,8 +315,5 @@ fn mirror_entry(server: &Name, holding: Option<Holding>) -> MirrorEntry {
 }
 
 async fn show_metrics(State(workers): Workers) -> Response {
-    match view(&workers).await {
-        Some(numbers) => metrics::of_router(&numbers),
-        None => page::<()>(None),
-    }
+    view(&workers).await.map_or_else(|| page::<()>(None), |it| metrics::of_router(&it))
 }

@@ -76,6 +76,7 @@ struct MemoryEntry {
     /// Those of them that are payloads.
     payloads: usize,
     deltas: usize,
+    codings: usize,
     mirrors: usize,
 }
 
@@ -183,6 +184,7 @@ fn status_page(
             items: view.memory.items,
             payloads: view.memory.payloads,
             deltas: view.memory.deltas,
+            codings: view.memory.codings,
             mirrors: view.memory.mirrors,
         },
         members,

@@ -86,6 +86,7 @@ fn summary(config: &Config) -> String {
         Config::Server(server) => {
             let source = match &server.pool.source {
                 SourceConfig::Directory { dir, .. } => dir.display().to_string(),
+                SourceConfig::Http { url, .. } => url.to_string(),
                 SourceConfig::Sample => "the built-in sample".to_owned(),
                 SourceConfig::Program => "the program that runs it".to_owned(),
             };

@@ -12,7 +12,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 fn serve(config: ServerConfig) -> Result<(), String> {
     if config.pool.source == SourceConfig::Program {
         let why = "the pool's source is `program`, which is for servers that are built into other \
-                   programs: give it a dir, or sample = true";
+                   programs: give it a dir, an http, or sample = true";
         return Err(why.to_owned());
     }
     let name = config.name.clone();

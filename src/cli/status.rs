@@ -43,6 +43,9 @@ struct Status {
 #[derive(Debug, Deserialize)]
 struct Server {
     name: String,
+    /// A router of an earlier version has one, and does not say which.
+    #[serde(default)]
+    pool: Option<String>,
     state: String,
     pid: Option<u64>,
     primary_clients: Option<u64>,
@@ -146,6 +149,7 @@ fn passed_through(body: &[u8]) -> String {
 fn render(status: &Status) -> String {
     let headings = [
         ("SERVER", Align::Left),
+        ("POOL", Align::Left),
         ("STATE", Align::Left),
         ("PID", Align::Right),
         ("PRIMARY", Align::Right),
@@ -198,6 +202,7 @@ fn row(server: &Server) -> Vec<String> {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     vec![
         server.name.clone(),
+        server.pool.clone().unwrap_or_else(|| "-".to_owned()),
         server.state.clone(),
         number(server.pid.filter(|pid| *pid > 0)),
         number(server.primary_clients),
@@ -217,7 +222,7 @@ mod tests {
 
     const ANSWER: &str = r#"{
         "servers": [
-            {"name": "server-1", "pid": 4712, "address": "127.0.0.1:20000",
+            {"name": "server-1", "pool": "shop", "pid": 4712, "address": "127.0.0.1:20000",
              "admin": "127.0.0.1:20000", "state": "healthy", "primary_clients": 12,
              "alternate_clients": 7, "threshold": 10000, "capacity": 20000,
              "handed_on_clients": 1, "must_served_clients": 2, "released_clients": 3},
@@ -237,9 +242,9 @@ mod tests {
     fn a_status_is_a_table_and_totals() {
         let text = render(&parse(admin(), ANSWER.as_bytes()).unwrap());
         let table = [
-            "SERVER    STATE     PID  PRIMARY  ALTERNATE  THRESHOLD  CAPACITY",
-            "server-1  healthy  4712       12          7      10000     20000",
-            "server-2  down        -        -          -          -         -",
+            "SERVER    POOL  STATE     PID  PRIMARY  ALTERNATE  THRESHOLD  CAPACITY",
+            "server-1  shop  healthy  4712       12          7      10000     20000",
+            "server-2  -     down        -        -          -          -         -",
         ];
         let rest = [
             "  HANDED ON  MUST-SERVED  RELEASED\n",

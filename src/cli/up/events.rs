@@ -108,13 +108,16 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(json: bool, layout: &Layout, settings: &Settings) -> Self {
         let program = std::env::args_os().next().unwrap_or_else(|| "understudy".into());
-        let dir = settings.dir.as_deref();
+        let (dir, origin) = (settings.dir.as_deref(), settings.origin.as_ref());
+        let origin_text = origin.map(|origin| origin.to_string());
+        let serves = dir.map(str::to_owned).or(origin_text);
         Self {
             json,
-            serves: dir.map_or("the built-in sample".to_owned(), str::to_owned),
+            serves: serves.unwrap_or_else(|| "the built-in sample".to_owned()),
             program: quoted(&program.to_string_lossy()),
             keys: match dir {
                 Some(dir) => [(); 2].map(|()| key_in(Path::new(dir))),
+                None if origin.is_some() => [(); 2].map(|()| "/".to_owned()),
                 None => ["/", "/items/1m.bin"].map(str::to_owned),
             },
             cache: quoted(&std::env::temp_dir().join("understudy-cache").to_string_lossy()),
@@ -272,10 +275,12 @@ mod tests {
         let settings = Settings {
             servers: 1,
             dir: None,
+            origin: None,
             freshness: Freshness::Always,
             threshold: None,
             workers: None,
             capacity: None,
+            access_log: None,
         };
         Output { program: "./understudy".to_owned(), ..Output::new(json, &layout, &settings) }
     }

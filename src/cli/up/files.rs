@@ -106,7 +106,15 @@ struct RouterFile<'a> {
     token_keys: String,
     tls: Leaf,
     backplane: Backplane,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_log: Option<AccessLog<'a>>,
     pool: [RouterPool; 1],
+}
+
+/// Its format is left to the configuration.
+#[derive(Serialize)]
+struct AccessLog<'a> {
+    path: &'a str,
 }
 
 /// `server-N.toml`.
@@ -164,6 +172,9 @@ enum Source<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         ttl_ms: Option<u64>,
     },
+    Http {
+        http: String,
+    },
     Sample {
         sample: bool,
     },
@@ -191,7 +202,7 @@ pub(super) fn write(place: &Place, settings: &Settings, layout: &Layout) -> Resu
 
 fn router_file<'a>(
     place: &Place,
-    settings: &Settings,
+    settings: &'a Settings,
     layout: &Layout,
     router: &'a Part,
 ) -> RouterFile<'a> {
@@ -209,6 +220,7 @@ fn router_file<'a>(
             seeds: layout.servers.iter().map(|server| server.address).collect(),
             ..backplane(place, bundled::ROUTER_CERT, bundled::ROUTER_KEY)
         },
+        access_log: settings.access_log.as_deref().map(|path| AccessLog { path }),
         pool: [RouterPool { name: POOL, policy: "next" }],
     }
 }
@@ -220,9 +232,10 @@ fn server_file<'a>(
     server: &'a Part,
 ) -> ServerFile<'a> {
     let others = layout.servers.iter().filter(|other| *other != server);
-    let source = match &settings.dir {
-        Some(dir) => directory(dir, settings.freshness),
-        None => Source::Sample { sample: true },
+    let source = match (&settings.dir, &settings.origin) {
+        (Some(dir), _) => directory(dir, settings.freshness),
+        (None, Some(origin)) => Source::Http { http: origin.to_string() },
+        (None, None) => Source::Sample { sample: true },
     };
     ServerFile {
         name: &server.name,
@@ -285,10 +298,12 @@ mod tests {
         Settings {
             servers: 3,
             dir: dir.map(str::to_owned),
+            origin: None,
             freshness: Freshness::Always,
             workers: dir.map(|_| 3),
             threshold: dir.map(|_| 2),
             capacity: None,
+            access_log: None,
         }
     }
 
@@ -364,6 +379,29 @@ freshness = "always"
             let expected = config::SourceConfig::Directory { dir: dir.clone(), freshness };
             assert_eq!(server.pool.source, expected);
         }
+    }
+
+    #[test]
+    fn an_origin_reaches_the_servers() {
+        let place = Place::new(None).unwrap();
+        let origin: config::OriginUrl = "http://localhost:8080/shop".parse().unwrap();
+        let settings = Settings { origin: Some(origin.clone()), ..settings(None) };
+        write(&place, &settings, &layout()).unwrap();
+        let server = config::load_server(&place.config("server-1")).unwrap();
+        let config::SourceConfig::Http { url, .. } = server.pool.source else { panic!() };
+        assert_eq!(url, origin);
+    }
+
+    #[test]
+    fn an_access_log_reaches_the_router() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a \"log\"");
+        let log = path.to_str().map(str::to_owned);
+        let place = Place::new(None).unwrap();
+        write(&place, &Settings { access_log: log, ..settings(None) }, &layout()).unwrap();
+        let router = config::load_router(&place.config("router")).unwrap();
+        let format = config::AccessLogFormat::Json;
+        assert_eq!(router.access_log, Some(config::AccessLogConfig { path, format }));
     }
 
     #[test]

@@ -4,24 +4,27 @@
 //! configuration files ([`files`]) and then watches over the children ([`supervise`], [`child`])
 //! until it is told to stop, saying what happens ([`events`]).
 
+mod access_log;
 mod child;
 mod events;
 mod files;
 mod freshness;
 mod holder;
+mod layout;
 mod ports;
 mod signals;
 mod supervise;
 
 use super::parent;
 use super::report::Failure;
-use crate::config::Freshness;
+use crate::config::{Freshness, OriginUrl};
 pub(super) use child::{Launch, Running, ready};
 use events::Output;
 use files::Place;
-use ports::{Reservations, Transport};
-use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+pub(super) use layout::Part;
+use layout::{Layout, launches};
+use ports::Reservations;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervise::{RESTART_DELAY, Restart, Stop};
@@ -46,6 +49,10 @@ pub(super) struct Arguments {
     /// Serves the files of this directory instead of the built-in sample.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Serves what this HTTP server answers instead of the built-in sample: http://host:port, or
+    /// with a path below which all requests go.
+    #[arg(long, value_name = "URL", conflicts_with = "dir")]
+    origin: Option<OriginUrl>,
     /// Where the first router listens for clients (UDP); port 0 picks a free one, as the others do.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4433", value_parser = loopback)]
     listen: SocketAddr,
@@ -65,6 +72,9 @@ pub(super) struct Arguments {
     /// Workers of each process [default: one for each core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
+    /// Writes a line of JSON for each HTTP request that the router answers to this file.
+    #[arg(long, value_name = "FILE", value_parser = access_log::parse)]
+    access_log: Option<String>,
     /// Leaves a child that died dead.
     #[arg(long)]
     no_restart: bool,
@@ -86,12 +96,14 @@ pub(super) struct Arguments {
 #[derive(Debug, PartialEq, Eq)]
 struct Settings {
     servers: u8,
-    /// An absolute path; none for the built-in sample.
+    /// An absolute path. If neither this nor an origin is there, it is the built-in sample.
     dir: Option<String>,
+    origin: Option<OriginUrl>,
     freshness: Freshness,
     threshold: Option<u64>,
     capacity: Option<u64>,
     workers: Option<u8>,
+    access_log: Option<String>,
 }
 
 /// What a process of the cluster is: also the command that runs it.
@@ -109,25 +121,6 @@ impl Role {
             Self::Server => "server",
         }
     }
-}
-
-/// One process of the cluster: its name, and where it is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) role: Role,
-    pub(super) name: String,
-    /// Of a router, where clients come in; of a server, its backplane. UDP.
-    pub(super) address: SocketAddr,
-    /// HTTP.
-    pub(super) admin: SocketAddr,
-}
-
-/// The routers and the servers.
-#[derive(Debug)]
-struct Layout {
-    /// At least one. The first is called `router`, the others `router-2` and so on.
-    routers: Vec<Part>,
-    servers: Vec<Part>,
 }
 
 /// Runs the command. `log` is what the children log. Call it from the main thread: on Linux, the
@@ -199,16 +192,19 @@ impl Settings {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
         let (threshold, capacity) = limits(arguments.threshold, arguments.capacity)?;
         if arguments.dir.is_none() && arguments.freshness != Freshness::Always {
-            let why = "--freshness is for --dir: the sample says itself how long it stays";
+            let why = "--freshness is for --dir: the sample says itself how long it stays, and an \
+                       origin in its cache-control";
             return Err(Failure::Usage(why.to_owned()));
         }
         Ok(Self {
             servers: arguments.servers,
             dir: arguments.dir.as_deref().map(directory).transpose()?,
+            origin: arguments.origin.clone(),
             freshness: arguments.freshness,
             threshold,
             capacity,
             workers: arguments.workers,
+            access_log: access_log::of(arguments)?,
         })
     }
 }
@@ -260,56 +256,6 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     Ok(address)
 }
 
-impl Layout {
-    /// Checks or picks all addresses. They are kept as long as the cluster runs.
-    fn reserve(arguments: &Arguments, reservations: &mut Reservations) -> Result<Self, Failure> {
-        let mut address = |wanted: SocketAddr, transport, option| match wanted.port() {
-            0 => reservations.pick(wanted.ip()).map(|port| SocketAddr::new(wanted.ip(), port)),
-            _ => reservations.take(wanted, transport, option).map(|()| wanted),
-        };
-        let first = Part {
-            role: Role::Router,
-            name: "router".to_owned(),
-            address: address(arguments.listen, Transport::Udp, "--listen")?,
-            admin: address(arguments.admin, Transport::Tcp, "--admin")?,
-        };
-        // One number for both: UDP for QUIC, TCP for the admin pages, which stay where they can be
-        // read from while their server is cut off.
-        let mut picked = |role: Role, number: u8, ip: IpAddr| {
-            let port = reservations.pick(ip)?;
-            let is_apart = arguments.apart && role == Role::Server;
-            let own = if is_apart { Ipv4Addr::new(127, 0, 1, number).into() } else { ip };
-            let name = format!("{}-{number}", role.as_str());
-            let (address, admin) = (SocketAddr::new(own, port), SocketAddr::new(ip, port));
-            Ok(Part { role, name, address, admin })
-        };
-        let mut routers = vec![first];
-        for number in 2..=arguments.routers {
-            routers.push(picked(Role::Router, number, arguments.listen.ip())?);
-        }
-        let server = |number| picked(Role::Server, number, Ipv4Addr::LOCALHOST.into());
-        let servers = (1..=arguments.servers).map(server).collect::<Result<_, Failure>>()?;
-        Ok(Self { routers, servers })
-    }
-
-    /// The routers and the servers, in this order.
-    fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.routers.iter().chain(&self.servers)
-    }
-}
-
-/// What is to be started: this program, once for each part.
-fn launches(layout: &Layout, place: &Place, program: &Path, log: &str) -> Vec<Launch> {
-    let launch = |part: &Part| {
-        let role = part.role.as_str();
-        let mut arguments: Vec<OsString> = [role, "--log", log, "--config"].map(Into::into).into();
-        arguments.push(place.config(&part.name).into());
-        arguments.extend(["--parent".into(), std::process::id().to_string().into()]);
-        Launch { part: part.clone(), program: program.to_owned(), arguments }
-    };
-    layout.parts().map(launch).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,9 +296,26 @@ mod tests {
             (["--freshness", "ttl=0"], "expected ttl=1 to ttl=86400000"),
             (["--freshness", "ttl=1s"], "expected ttl=1 to ttl=86400000"),
             (["--freshness", "never"], "expected 'always', 'watch' or"),
+            (["--origin", "localhost:8080"], "does not start with http://"),
+            (["--origin", "https://a"], "https to an origin is not available yet"),
         ] {
             let error = parse(&bad).err().unwrap();
             assert!(error.contains(says), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_access_log_is_for_one_router() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap().join("access.log");
+        let path = path.to_str().unwrap();
+        let log = |arguments: &[&str]| Ok(settings(arguments)?.access_log);
+        assert_eq!(log(&["--access-log", path]), Ok(Some(path.to_owned())));
+        assert_eq!(log(&["--routers", "2"]), Ok(None));
+        let both = log(&["--access-log", path, "--routers", "2"]);
+        assert!(matches!(both, Err(Failure::Usage(_))), "{both:?}");
+        for bad in [directory.path().to_str().unwrap(), &format!("{path}/missing/log"), ""] {
+            assert!(parse(&["--access-log", bad]).is_err(), "{bad}");
         }
     }
 
@@ -386,6 +349,14 @@ mod tests {
             assert!(matches!(error, Failure::Failed(_)), "{text}");
             assert!(text.starts_with(&format!("--dir {bad}: ")) && text.contains(says), "{text}");
         }
+    }
+
+    #[test]
+    fn an_origin_stands_for_a_directory() {
+        let settings = settings(&["--origin", "http://localhost:8080/"]).unwrap();
+        assert_eq!(settings.origin.unwrap().to_string(), "http://localhost:8080");
+        let error = parse(&["--origin", "http://a", "--dir", "."]).err().unwrap();
+        assert!(error.contains("cannot be used with"), "{error}");
     }
 
     #[test]
