@@ -84,14 +84,14 @@ fn what_is_missing_or_in_the_way_is_one_line_that_says_what_to_do() {
 
 #[test]
 fn status_prints_a_table_or_what_the_router_answered() {
-    const ANSWER: &str = "HTTP/1.1 200 OK\r\n\r\n{\"servers\":[{\"name\":\"server-1\",\
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\n\r\n{\"servers\":[{\"name\":\"server-1\",\"pool\":\"shop\",\
         \"state\":\"healthy\",\"pid\":42,\"primary_clients\":7}],\"clients\":7,\"takeovers\":0,\
         \"replies\":{\"use_cached\":1,\"full\":2,\"delta\":0,\"not_found\":0,\"busy\":0,\
         \"error\":0},\"use_cached_by\":{\"mirror\":1,\"crc\":0,\"strong\":0}}";
     let table = status(serve(ANSWER));
     assert_eq!(table.code, Some(0), "{table:?}");
     let row = table.text().lines().nth(1).unwrap().split_whitespace();
-    assert_eq!(row.take(4).collect::<Vec<_>>(), ["server-1", "healthy", "42", "7"]);
+    assert_eq!(row.take(5).collect::<Vec<_>>(), ["server-1", "shop", "healthy", "42", "7"]);
     assert!(table.text().contains("\nclients 7, takeovers 0, hedges "), "{}", table.text());
 
     let json = understudy(["status", "--json", "--admin", &serve(ANSWER).to_string()]);

@@ -4,17 +4,23 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use understudy::mirror;
 use understudy::wire::fuzzing::{TARGETS, Target};
+use understudy::{http, mirror};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
 
-/// The targets of all layers.
+/// The targets of all layers that there are with these features.
 fn targets() -> impl Iterator<Item = (&'static str, Target)> {
-    TARGETS.into_iter().chain(mirror::fuzzing::TARGETS)
+    let inner = http::fuzzing::TARGETS.into_iter().chain(mirror::fuzzing::TARGETS);
+    TARGETS.into_iter().chain(inner).chain(H3_TARGETS.iter().copied())
 }
+
+#[cfg(feature = "server")]
+const H3_TARGETS: &[(&str, Target)] = &understudy::h3::fuzzing::TARGETS;
+#[cfg(not(feature = "server"))]
+const H3_TARGETS: &[(&str, Target)] = &[];
 
 /// The names in a directory of `fuzz/`, without endings.
 fn names(directory: &str) -> BTreeSet<String> {
@@ -40,6 +46,7 @@ fn the_corpus_passes() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "server"), ignore = "targets of the server are missing")]
 fn every_target_can_be_run_and_has_a_corpus() {
     let known: BTreeSet<_> = targets().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names("fuzz_targets"), known);

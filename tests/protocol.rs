@@ -11,6 +11,9 @@ use understudy::wire::backplane::{
 use understudy::wire::codec::{Reader, put};
 use understudy::wire::frame::MAX_BACKPLANE_PAYLOAD;
 use understudy::wire::frame::MAX_PAYLOAD;
+use understudy::wire::http::{
+    Fields, HttpAnswer, HttpBody, HttpRequest, RequestBody, RequestTarget, Scheme,
+};
 use understudy::wire::lane::{
     Batch, Body, BodyStart, Call, ErrorCode, Get, Inventory, InventoryEntry, Outcome, Reply,
     Unchanged, UnchangedHash, Validator, is_idempotent,
@@ -42,6 +45,7 @@ enum Value {
     Gossip(Gossip),
     Batch(Batch),
     Inventory(Inventory),
+    HttpRequest(HttpRequest),
 }
 
 impl Value {
@@ -58,6 +62,7 @@ impl Value {
             Self::ServerHello(hello) => hello.encode(FrameType::ServerHello),
             Self::ServerWelcome(hello) => hello.encode(FrameType::ServerWelcome),
             Self::Message(message) => message.encode(),
+            Self::HttpRequest(request) => request.encode(),
             Self::Gossip(gossip) => gossip.encode(),
             Self::Batch(batch) => batch.encode(),
             Self::Inventory(inventory) => inventory.encode(),
@@ -83,10 +88,11 @@ impl Value {
             FrameType::Call => Self::Call(Call::decode(payload)?),
             FrameType::Body => Self::Body(BodyStart::decode(payload)?),
             FrameType::ServerHello => Self::ServerHello(ServerHello::decode(payload)?),
-            FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode(payload)?),
+            FrameType::ServerWelcome => Self::ServerWelcome(ServerHello::decode_welcome(payload)?),
             FrameType::Gossip => Self::Gossip(Gossip::decode(payload)?),
             FrameType::Batch => Self::Batch(Batch::decode(payload)?),
             FrameType::Inventory => Self::Inventory(Inventory::decode(payload)?),
+            FrameType::HttpRequest => Self::HttpRequest(HttpRequest::decode(payload)?),
             kind if (kind as u8) < 0x40 => Self::Reply(Reply::decode(&frame)?),
             _ => Self::Message(Message::decode(&frame)?),
         })
@@ -203,9 +209,25 @@ fn request_values() -> Vec<(&'static str, Value)> {
         ("inventory", Value::Inventory(Inventory { request_id: 12, entries })),
         ("call/plain", Value::Call(call(false, HeaderBlock::default(), b""))),
         ("call/idempotent", Value::Call(call(true, plain_text(), b"hello"))),
+        ("http-request/plain", http("GET", RequestBody::None)),
+        ("http-request/inline", http("POST", RequestBody::Inline(Bytes::from_static(b"hello")))),
+        ("http-request/stream", http("PUT", RequestBody::Stream)),
         ("body/start", Value::Body(BodyStart { request_id: 7, offset: 0 })),
         ("body/later", Value::Body(BodyStart { request_id: 7, offset: 1 << 20 })),
     ]
+}
+
+fn http(method: &str, body: RequestBody) -> Value {
+    Value::HttpRequest(HttpRequest {
+        request_id: 13,
+        idempotent: method != "POST",
+        method: method.to_owned(),
+        scheme: Scheme::Https,
+        authority: "localhost".to_owned(),
+        target: RequestTarget::new(Bytes::from_static(b"/a?b")).unwrap(),
+        fields: Fields::of([("accept", "*/*"), ("te", "trailers")]),
+        body,
+    })
 }
 
 fn reply_values() -> Vec<(&'static str, Value)> {
@@ -228,6 +250,10 @@ fn reply_values() -> Vec<(&'static str, Value)> {
     let rest = Reply { request_id: 1, outcome }.encode();
     let called = |status, headers, body| reply(11, Outcome::Called { status, headers, body });
     let empty = HeaderBlock::default();
+    let http = |status, body| {
+        let fields = Fields::of([("content-type", "text/plain")]);
+        reply(13, Outcome::Http(HttpAnswer { status, fields, body }))
+    };
     vec![
         ("use-cached", reply(7, Outcome::UseCached { tag: hello_tag() })),
         ("full/inline", full(hello_tag(), plain_text(), inline)),
@@ -237,6 +263,14 @@ fn reply_values() -> Vec<(&'static str, Value)> {
         ("batch-reply/all", batch(&[true, true], Body::Inline(Bytes::new()))),
         ("batch-reply/some", batch(&[true, false, true], Body::Inline(rest.to_bytes()))),
         ("batch-reply/stream", batch(&[false, true], Body::Stream { length: 1 << 20 })),
+        ("http-reply/none", http(304, HttpBody::None)),
+        ("http-reply/inline", http(200, HttpBody::Inline(Bytes::from_static(b"hello")))),
+        ("http-reply/stream", http(206, HttpBody::Stream { length: 1 << 20, tag: None })),
+        (
+            "http-reply/version",
+            http(200, HttpBody::Stream { length: 1 << 20, tag: Some(hello_tag()) }),
+        ),
+        ("http-reply/open", http(200, HttpBody::Open)),
         ("noted", reply(12, Outcome::Noted)),
         ("full/unmirrored", full(Tag([0; 16]), plain_text(), unmirrored)),
         (
@@ -269,6 +303,7 @@ fn hello_values() -> Vec<(&'static str, Value)> {
         incarnation: 1_700_000_000,
         workers: 4,
         worker: 3,
+        pool: None,
     };
     let server = ServerHello {
         role: Role::Server,
@@ -282,7 +317,11 @@ fn hello_values() -> Vec<(&'static str, Value)> {
         ("server-hello/router", Value::ServerHello(router(Purpose::Frames))),
         ("server-hello/bodies", Value::ServerHello(router(Purpose::Bodies))),
         ("server-hello/gossip", Value::ServerHello(router(Purpose::Gossip))),
-        ("server-welcome/server", Value::ServerWelcome(server)),
+        ("server-welcome/server", Value::ServerWelcome(server.clone())),
+        (
+            "server-welcome/pool",
+            Value::ServerWelcome(ServerHello { newest: 4, pool: Some(name("shop")), ..server }),
+        ),
     ]
 }
 
@@ -377,6 +416,7 @@ fn answer_values() -> Vec<(&'static str, Value)> {
         ("handed-on", Value::Message(Message::HandedOn { request_id, to: name("server-2") })),
         ("wrong-worker", Value::Message(Message::WrongWorker { request_id, workers: 4 })),
         ("cancel", Value::Message(Message::Cancel { request_id })),
+        ("want-body", Value::Message(Message::WantBody { request_id })),
     ]
 }
 

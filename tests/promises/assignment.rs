@@ -6,7 +6,8 @@ use crate::common::{Cluster, wait_until};
 #[test]
 fn promise_01_new_clients_go_to_the_next_server_in_order() {
     let cluster = Cluster::start(&["--servers", "3"]);
-    // A router takes clients when it has met one server: which one is first is chance.
+    // A router takes clients when it has met one server: which one is first is chance. What it says
+    // of a server is what all its workers know.
     for server in cluster.servers() {
         wait_for_state(&cluster, &server, "healthy");
         wait_until("the router has its status", || {

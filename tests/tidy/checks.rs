@@ -15,9 +15,10 @@ pub(crate) const MAX_TEST_LINES: usize = 900;
 
 /// The modules, the lowest layer first. What stands in one layer does not use each other, except in
 /// the layer of the shells.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["wire"],
-    &["assign", "cluster", "h3", "http", "mirror"],
+    &["h3", "http"],
+    &["assign", "cluster", "mirror"],
     &["node"],
     &["sim"],
     &["config"],
