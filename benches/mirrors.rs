@@ -102,6 +102,7 @@ impl World {
             threshold: u64::MAX,
             capacity: u64::MAX,
             slots: MAX_SLOTS,
+            passes_http: false,
             memory: 1 << 30,
             client_idle_timeout: Duration::from_secs(600),
             rebuild_batch: 256,

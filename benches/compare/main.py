@@ -60,7 +60,7 @@ def subjects_of(row, everybody):
     floors = [everybody.http3_floor(row.item)]
     if row.unit == "ns/byte":
         floors.insert(0, everybody.relay_floor(row.item))
-    return [*floors, *everybody.peer_subjects(row.item)]
+    return [*floors, *everybody.us_by_http(row.item), *everybody.peer_subjects(row.item)]
 
 
 def load(options, row, subject):
@@ -223,6 +223,7 @@ def run(options, directory):
             everybody = Everybody(stack, options)
             if any(row.item for row in rows):
                 everybody.start_peers()
+                everybody.start_http_cluster()
             if any(row.item is None for row in rows):
                 everybody.start_cluster()
                 everybody.lane_echo = everybody.native_floor("lane-echo", "echo")
@@ -233,8 +234,6 @@ def run(options, directory):
         results, failed = results + idle_results, failed + idle_failed
     report(results)
     print("\nWork: CPU of proxy, floor, or router and servers together; origins are apart.")
-    if any(row.item for row in rows):
-        print("No HTTP/3 row of ours: the router has no HTTP/3 front yet.")
     for text in [*missing, *failed]:
         print(f"not measured: {text}")
     if options.json_file:

@@ -70,10 +70,12 @@ class Floors:
 
 
 class Cluster:
-    """A router and servers of ours, each with one worker, on the built-in sample."""
+    """A router and servers of ours, each with one worker, on the built-in sample or a source that is
+    named."""
 
-    def __init__(self, stack, program, servers):
-        self.program = program
+    def __init__(self, stack, program, servers, source="{ sample = true }", prefix="", first="/"):
+        self.program, self.source = program, source
+        self.prefix, self.first = prefix, first
         ports = [free_port() for _ in range(servers)]
         self.servers = [self.start_server(stack, number, ports) for number in range(servers)]
         self.port = free_port()
@@ -92,7 +94,7 @@ seeds = {others}
 {backplane("server")}
 [[pool]]
 name = "default"
-source = {{ sample = true }}
+source = {self.source}
 """
         return self.start_part(stack, "server", name, text)
 
@@ -111,13 +113,14 @@ name = "default"
         return self.start_part(stack, "router", "router", text)
 
     def start_part(self, stack, role, name, text):
+        name = self.prefix + name
         file = stack.directory / f"{name}.toml"
         file.write_text(text.replace("'", '"'))
         return stack.start(name, [self.program, role, "--config", file])
 
     def wait_until_it_answers(self):
         """A first request is answered once the router has found a server."""
-        command = [self.program, "get", *native_target(self.port), "/"]
+        command = [self.program, "get", *native_target(self.port), self.first]
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.router.child.poll() is not None:
@@ -141,7 +144,8 @@ class Everybody:
     def __init__(self, stack, options):
         self.stack, self.options, self.missing = stack, options, []
         self.floors = Floors(stack, options.floors, options.bound_s)
-        self.proxies, self.origins, self.cluster = {}, [], None
+        self.proxies, self.origins = {}, []
+        self.cluster = self.http_cluster = None
 
     def try_to(self, what, start):
         """What cannot be had is said, and the rest goes on without it."""
@@ -174,6 +178,14 @@ class Everybody:
         self.cluster = self.try_to("our router", lambda: Cluster(
             self.stack, program, self.options.servers))
 
+    def start_http_cluster(self):
+        program = self.options.understudy
+        items = self.stack.directory / "http-items"
+        peers.write_items(items)
+        source = f'{{ dir = "{items}", freshness = "watch" }}'
+        self.http_cluster = self.try_to("our router for HTTP", lambda: Cluster(
+            self.stack, program, self.options.servers, source, "http-", "/1k.bin"))
+
     def peer_subjects(self, item):
         return [Subject(name, http3_target(port, item, self.stack.directory), [proxy.pid],
                         [origin.pid for origin in self.origins])
@@ -196,6 +208,14 @@ class Everybody:
     def native_floor(self, floor, mode):
         process, port = self.floors.start(f"floor-{floor}", floor)
         return Subject(f"floor: {floor}", native_target(port), [process.pid], [], mode)
+
+    def us_by_http(self, item):
+        if self.http_cluster is None:
+            return []
+        cluster = self.http_cluster
+        pids = [cluster.router.pid, *(server.pid for server in cluster.servers)]
+        target = http3_target(cluster.port, item, self.stack.directory)
+        return [Subject("understudy", target, pids)]
 
     def us(self):
         if self.cluster is None:
