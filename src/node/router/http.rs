@@ -113,11 +113,12 @@ impl Router {
 
     /// Keeps a request under a new number.
     pub(super) fn keep(&mut self, request: Request) -> u64 {
-        let (session, kind) = (request.session, request.frame.kind());
-        let inner_id = request.inner_id();
+        if request.frame.kind() != FrameType::HttpRequest {
+            return self.requests.insert(request);
+        }
+        let (session, inner_id) = (request.session, request.inner_id());
         let number = self.requests.insert(request);
-        if kind == FrameType::HttpRequest
-            && let Some(known) = self.sessions.get_mut(session.0)
+        if let Some(known) = self.sessions.get_mut(session.0)
             && let Some(current) = &mut known.http
         {
             current.set(inner_id, number);

@@ -1,6 +1,5 @@
 //! A client's requests: from a lane to a server, and their end.
 
-use super::session::Session;
 use super::{LaneId, MAX_REQUESTS, Output, Request, Router, SessionId, Stage};
 use crate::wire::http::HTTP_VERSION;
 use crate::wire::lane::{self, ErrorCode, Outcome, Reply};
@@ -13,15 +12,15 @@ const TOO_MANY_RETRY_MS: u64 = 10;
 impl Router {
     /// A frame came on a lane. The shell reads lanes once the session is welcome.
     pub fn handle_lane_frame(&mut self, now: Time, session: SessionId, lane: LaneId, frame: Frame) {
-        let Some(client) = self.sessions.get(session.0).and_then(Session::client) else {
+        let known = self.sessions.get(session.0);
+        let Some((client, is_http)) = known.and_then(|it| Some((it.client()?, it.http.is_some())))
+        else {
             return;
         };
         let request = match frame.kind() {
-            FrameType::Get | FrameType::Batch | FrameType::Call | FrameType::Inventory => {
-                !self.is_http(session)
-            }
+            FrameType::Get | FrameType::Batch | FrameType::Call | FrameType::Inventory => !is_http,
             // Made by our own front; nobody else may say who a client is and whom it asks.
-            FrameType::HttpRequest => self.is_http(session),
+            FrameType::HttpRequest => is_http,
             _ => false,
         };
         let (true, Ok(_)) = (request, frame.request_id()) else {
