@@ -21,7 +21,7 @@ use std::time::Duration;
 const PRIVATE_MEMORY: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// The origin answered, or did not. Whether the shell is to go on with what it has open.
+    /// The origin answered, or did not.
     pub fn handle_exchanged(&mut self, now: Time, ticket: u64, exchanged: Exchanged) {
         self.turn(now);
         let Some(exchange) = self.exchanges.try_remove(ticket as usize) else {
@@ -35,9 +35,9 @@ impl Server {
             (Exchanged::Kept { version, vary }, Some(kept_as)) => {
                 if self.habits.of(&kept_as.item).generation != kept_as.generation {
                     // The item was changed meanwhile: this may be what it was before.
-                    let known = Arc::clone(version.known());
                     let body = Some(version.body().clone());
-                    return self.give_one(now, (&kept_as.name, known, body), waiters);
+                    let fresh = fresh(&kept_as.name, version.known(), body);
+                    return self.give_one(now, fresh, waiters);
                 }
                 self.habits.change(&kept_as.item, |habit| {
                     (habit.vary, habit.private_until) = (vary.clone(), Time::default());
@@ -67,9 +67,7 @@ impl Server {
                     _ => Vec::new(),
                 };
                 self.fail_exchange(now, waiters, known, (status, &text));
-                for pending in others {
-                    self.exchange_alone(now, pending);
-                }
+                self.exchange_each(now, others);
             }
             (Exchanged::Kept { .. } | Exchanged::Unchanged { .. }, None) => {
                 unreachable!("nothing is kept that was not asked for to be kept");
@@ -99,14 +97,12 @@ impl Server {
         let known = Arc::new(known.with_response(response));
         if !is_shared {
             // What was confirmed is confirmed to one: the words with it are for nobody else.
-            return self.give_one(now, (&name, known, None), waiters);
+            return self.give_one(now, fresh(&name, &known, None), waiters);
         }
         self.items.renew_as(&name, Arc::clone(&known), asked_at, Freshness::default());
-        let tag = name.tag(&known.fingerprint().digest);
+        let fresh = fresh(&name, &known, None);
         for pending in waiters {
-            let known = Arc::clone(&known);
-            let fresh = Fresh { known, tag, body: None, before: None };
-            self.finish_exchange(now, pending, fresh);
+            self.finish_exchange(now, pending, fresh.clone());
         }
     }
 
@@ -128,9 +124,7 @@ impl Server {
             let name = name_of(item, &habit, request);
             if kept.is_none() {
                 let body = self.items.insert(&name, version, asked_at, Freshness::default());
-                let tag = name.tag(&version.fingerprint().digest);
-                let known = Arc::clone(version.known());
-                kept = Some((name.clone(), Fresh { known, tag, body: Some(body), before: None }));
+                kept = Some((name.clone(), fresh(&name, version.known(), Some(body))));
             }
             match &kept {
                 Some((kept_as, fresh)) if *kept_as == name => {
@@ -143,20 +137,12 @@ impl Server {
     }
 
     /// A version that only the first of those who waited may have: the others ask for their own.
-    fn give_one(
-        &mut self,
-        now: Time,
-        (name, known, body): (&Key, Arc<Known>, Option<Bytes>),
-        waiters: Vec<Pending>,
-    ) {
-        let tag = name.tag(&known.fingerprint().digest);
+    fn give_one(&mut self, now: Time, fresh: Fresh, waiters: Vec<Pending>) {
         let mut waiters = waiters.into_iter();
         if let Some(pending) = waiters.next() {
-            self.finish_exchange(now, pending, Fresh { known, tag, body, before: None });
+            self.finish_exchange(now, pending, fresh);
         }
-        for pending in waiters {
-            self.exchange_alone(now, pending);
-        }
+        self.exchange_each(now, waiters);
     }
 
     /// An answer for one: the others ask for their own.
@@ -185,9 +171,7 @@ impl Server {
                 }
             }
         }
-        for pending in waiters {
-            self.exchange_alone(now, pending);
-        }
+        self.exchange_each(now, waiters);
     }
 
     /// Whether a request is to be answered here still. What was executed is answered in any case: a
@@ -199,6 +183,13 @@ impl Server {
 
     pub(super) fn exchange_alone(&mut self, now: Time, pending: Pending) {
         let _ = self.exchange(now, pending, None, None);
+    }
+
+    /// Each asks for its own.
+    fn exchange_each(&mut self, now: Time, waiters: impl IntoIterator<Item = Pending>) {
+        for pending in waiters {
+            self.exchange_alone(now, pending);
+        }
     }
 
     /// The origin failed. What is kept may stand for its answer for a while.
@@ -221,9 +212,7 @@ impl Server {
             };
             match known.as_ref().filter(may_stand) {
                 Some(known) => {
-                    let tag = pending.key.tag(&known.fingerprint().digest);
-                    let known = Arc::clone(known);
-                    let fresh = Fresh { known, tag, body: None, before: None };
+                    let fresh = fresh(&pending.key, known, None);
                     self.finish_exchange(now, pending, fresh);
                 }
                 None => self.reply_pending(&pending, told(status, text), None),
@@ -242,4 +231,10 @@ impl Server {
             self.habits.change(&item, |habit| habit.generation += 1);
         }
     }
+}
+
+/// A version under a name, with its bytes if they are at hand.
+fn fresh(name: &Key, known: &Arc<Known>, body: Option<Bytes>) -> Fresh {
+    let tag = name.tag(&known.fingerprint().digest);
+    Fresh { known: Arc::clone(known), tag, body, before: None }
 }

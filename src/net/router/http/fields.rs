@@ -45,10 +45,10 @@ impl Arrivals {
             });
         }
         let ours = known.as_ref().map(|arrived| arrived.ours.clone()).unwrap_or_default();
-        if !ask.fields.has("cookie") {
-            return with_arrival(&ask.fields, &ours).map_err(too_large);
-        }
         let fields = with_arrival(&ask.fields, &ours).map_err(too_large)?;
+        if !ask.fields.has("cookie") {
+            return Ok(fields);
+        }
         let mut builder = FieldsBuilder::with_capacity(fields.as_bytes().len());
         builder.extend(&fields, |name| name != "cookie").map_err(too_large)?;
         for value in fields.all("cookie").filter_map(cookie::without_ours) {
